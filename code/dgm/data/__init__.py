@@ -1,0 +1,59 @@
+"""The data of the book: each loader returns tensors with a fixed split and downloads nothing.
+
+Names are looked up when they are first asked for: a chapter on toy sets depends on `toys.py` alone, and
+`import dgm.data` stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dgm.data.mixture import mixture_1d
+    from dgm.data.mnist import Images, digits
+    from dgm.data.pixel_art import AVATAR_ATTRIBUTES, Avatars, avatar_frequencies, avatars, draw_avatar
+    from dgm.data.portrait import picture, picture_points
+    from dgm.data.toys import TOYS, toy
+
+HOMES = {
+    "AVATAR_ATTRIBUTES": "pixel_art",
+    "TOYS": "toys",
+    "Avatars": "pixel_art",
+    "Images": "mnist",
+    "avatar_frequencies": "pixel_art",
+    "avatars": "pixel_art",
+    "digits": "mnist",
+    "draw_avatar": "pixel_art",
+    "mixture_1d": "mixture",
+    "picture": "portrait",
+    "picture_points": "portrait",
+    "toy": "toys",
+}
+
+__all__ = [
+    "AVATAR_ATTRIBUTES",
+    "TOYS",
+    "Avatars",
+    "Images",
+    "avatar_frequencies",
+    "avatars",
+    "digits",
+    "draw_avatar",
+    "mixture_1d",
+    "picture",
+    "picture_points",
+    "toy",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in HOMES:
+        raise AttributeError(f"module 'dgm.data' has no attribute {name!r} (there are: {', '.join(__all__)})")
+    value = getattr(import_module(f"dgm.data.{HOMES[name]}"), name)
+    globals()[name] = value  # the next look-up does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

@@ -1,0 +1,725 @@
+"""One training loop for every model: the same call on a CPU, on a GPU and under ``accelerate launch``.
+
+A step is a pure function of (weights, seed, number of the step): it draws its examples and its noise from a
+source of chance made from the seed and that number. So a run that was killed and taken up again ends in the
+same bits as one that never stopped, and a call to `fit` leaves the caller's own random numbers where they
+were.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import math
+import os
+import re
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as pack
+from torch import Tensor, nn
+
+from dgm.checks import require, require_choice, require_count, require_number
+from dgm.weights import write_whole
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+Loss = Callable[..., Tensor]
+Schedule = Callable[[int], float]
+INSTALL = 'pip install "dgm-book[train]"'
+TRACKERS = ("tensorboard", "wandb")
+FORMAT = "dgm.training 1"
+
+
+@dataclass
+class History:
+    """How a training went; one entry a logged step in each list."""
+
+    steps: list[int] = field(default_factory=list)  # steps done by then
+    train: list[float] = field(default_factory=list)  # mean loss of the steps since the entry before
+    validation: list[float] = field(default_factory=list)  # empty without validation data
+    best: int | None = None  # the step whose weights were kept (keep_best)
+    seconds: float = 0.0  # of all calls together, where a run was taken up again
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON can hold them."""
+        return asdict(self)
+
+
+# --- the loop -----------------------------------------------------------------------------------------------
+
+
+def fit(
+    model: nn.Module,
+    data: Tensor | Sequence[Tensor],
+    *,
+    steps: int,
+    batch_size: int = 128,
+    lr: float = 1e-3,
+    optimizer: Callable[..., torch.optim.Optimizer] | None = None,
+    schedule: Schedule | None = None,
+    loss: Loss | None = None,
+    clip: float | None = None,
+    ema: float | None = None,
+    validation: Tensor | Sequence[Tensor] | None = None,
+    every: int = 100,
+    keep_best: bool = False,
+    checkpoint: str | Path | None = None,
+    seed: int = 0,
+    log: str | Path | None = None,
+    tracker: str = "tensorboard",
+    progress: bool | None = None,
+) -> History:
+    r"""Lower the mean loss in `steps` steps of gradient descent; the model ends trained, in eval mode.
+
+    Each step takes the next `batch_size` examples of a stream in which every epoch is a fresh permutation of
+    the data, so that all examples are seen equally often. Under ``accelerate launch`` the processes share
+    each batch, and each has noise of its own. Mixed precision follows accelerate's configuration.
+
+    Args:
+        model: what to train: all parameters with ``requires_grad``.
+        data: a tensor, or several of equal first size; a batch is passed to the loss as ``loss(model,
+            *batch)``.
+        steps: steps in all, those of an earlier call that left a checkpoint included.
+        batch_size: examples a step, over all processes; at most all of them.
+        lr: step size given to the optimizer.
+        optimizer: called as ``optimizer(parameters, lr=lr)``, `functools.partial` gives it other settings;
+            Adam where none is given.
+        schedule: factor of the step size as a function of the steps done, such as `cosine`.
+        loss: ``loss(model, *batch)`` -> scalar; ``model.loss(*batch)`` where none is given.
+        clip: largest Euclidean norm of the gradient; a longer one is scaled down to it.
+        ema: decay $\lambda$ in (0, 1) of the running mean of the weights, see `Average`. Validation and the
+            end use the mean.
+        validation: as `data`; its mean loss is measured without gradient, in eval mode, each time on the same
+            noise.
+        every: steps between two entries of the history, with validation and checkpoint at the same time.
+        keep_best: end with the weights that were best on the validation data.
+        checkpoint: one file from which the same call goes on if it was cut off at any moment. It is left in
+            place; a finished one gives its weights without training.
+        seed: of the order of examples and of all noise.
+        log: folder for curves to look at while it trains.
+        tracker: what writes them, ``"tensorboard"`` or ``"wandb"`` (offline: it asks nothing of the network).
+        progress: show a bar; on a terminal only where not said.
+
+    Raises:
+        TypeError, ValueError: a bad argument, or a checkpoint that is damaged or was made with other
+            settings.
+        FloatingPointError: the loss or the weights are no longer finite; the last checkpoint is left as it
+            was.
+        KeyboardInterrupt: Ctrl-C; the running step is finished first and the checkpoint written.
+        ImportError: accelerate is missing; the message holds the line that installs it.
+    """
+    train = _examples(data, "data")
+    held = None if validation is None else _examples(validation, "validation", like=train)
+    steps, every = require_count(steps, "steps"), require_count(every, "every")
+    size = min(require_count(batch_size, "batch_size"), len(train[0]))
+    seed = require_count(seed, "seed", low=0)
+    lr = require_number(lr, "lr", low=0.0, open_low=True)
+    if clip is not None:
+        clip = require_number(clip, "clip", low=0.0, open_low=True)
+    if ema is not None and not 0.0 < require_number(ema, "ema") < 1.0:
+        raise ValueError(f"ema: expected a number in (0, 1), came {ema!r}")
+    if schedule is not None and not callable(schedule):
+        raise TypeError(f"schedule: expected a function of the step, came {schedule!r}")
+    if keep_best and held is None:
+        raise ValueError("keep_best: expected validation data beside it, came none")
+    if optimizer is not None and not callable(optimizer):
+        raise TypeError(f"optimizer: expected a function (parameters, lr=…), came {type(optimizer).__name__}")
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected a torch.nn.Module, came {model!r}")
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise ValueError("model: expected a parameter with requires_grad, came none")
+    if not callable(model.loss if loss is None and hasattr(model, "loss") else loss):
+        raise TypeError(f"loss: expected a function (or a model with a method 'loss'), came {loss!r}")
+
+    accelerator = _accelerator(log, tracker)
+    world, rank, device = accelerator.num_processes, accelerator.process_index, accelerator.device
+    if size % world:
+        raise ValueError(f"batch_size: expected a multiple of the {world} processes, came {size}")
+    with _moved(model, device):
+        raw = (optimizer or torch.optim.Adam)(parameters, lr=lr)
+        rates = [group["lr"] for group in raw.param_groups]
+        saved = None
+        if checkpoint is not None:
+            settings = {
+                "model": _portrait(model),
+                "loss": "model.loss" if loss is None else getattr(loss, "__qualname__", type(loss).__name__),
+                "optimizer": _settings_of(raw, lr),
+                "data": _fingerprint(train),
+                "validation": None if held is None else _fingerprint(held),
+                "batch_size": size,
+                "lr": lr,
+                "clip": clip,
+                "ema": ema,
+                "every": every,
+                "keep_best": keep_best,
+                "seed": seed,
+                "processes": world,
+                "precision": accelerator.mixed_precision,
+            }
+            saved = Checkpoint(checkpoint, settings)
+        objective, stepper = accelerator.prepare(_Objective(model, loss), raw)
+        run = _Run(model, raw, None if ema is None else Average(model, ema), schedule, accelerator.scaler)
+        if saved is not None:
+            run.resume(saved, steps)
+        history, began = run.history, time.perf_counter() - run.history.seconds
+
+        def keep() -> None:
+            history.seconds = time.perf_counter() - began
+            if saved is not None and accelerator.is_main_process:
+                saved.write(*run.contents())
+
+        def stop_if_broken(value: float, what: str) -> None:
+            if not math.isfinite(value):
+                left = f"; {saved.path} holds the last good step" if saved and saved.path.exists() else ""
+                raise FloatingPointError(f"{what} is {value} at step {run.done + 1}{left}")
+
+        whole, versions = True, _versions(model)  # is the run as a step left it?
+        try:
+            with (
+                untouched(),
+                Interrupt() as interrupt,
+                _trackers(accelerator, log),
+                _bar(accelerator, progress, run.done, steps) as show,
+            ):
+                model.train()
+                while run.done < steps:
+                    mine = batch_rows(len(train[0]), size, run.done, seed)[rank::world]
+                    reseed(seed, "step", run.done, rank)
+                    value = objective(*(x[mine.to(x.device)].to(device) for x in train))
+                    # Loss and Ctrl-C go over all processes, so that all stop at the same step.
+                    total, stop = _sum(accelerator, _scalar(value).item(), interrupt.asked)
+                    stop_if_broken(level := total / world, "the loss")
+                    accelerator.backward(value)
+                    if clip is not None:
+                        accelerator.clip_grad_norm_(parameters, clip)
+                    for group, rate in zip(raw.param_groups, rates, strict=True):
+                        group["lr"] = rate * run.factor(run.done)
+
+                    whole = False
+                    stepper.step()
+                    stepper.zero_grad()
+                    if run.average is not None:
+                        run.average.update(model, run.done)
+                    run.losses.append(level)
+                    if logged := (run.done + 1) % every == 0 or run.done + 1 == steps:
+                        stop_if_broken(0.0 if _finite(parameters) else math.nan, "a weight")
+                        entry = {"loss/train": math.fsum(run.losses) / len(run.losses)}
+                        if held is not None:
+                            entry["loss/validation"] = run.validate(objective, held, size, seed, accelerator)
+                            stop_if_broken(entry["loss/validation"], "the validation loss")
+                        run.log(entry, keep_best)
+                        accelerator.log(entry | {"lr": raw.param_groups[0]["lr"]}, step=run.done + 1)
+                    run.done += 1
+                    whole, versions = True, _versions(model)
+
+                    show(level)
+                    if logged:
+                        keep()
+                    if stop:
+                        raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            # One that comes in the middle of a step leaves the checkpoint as it was: nothing goes on from
+            # half a step.
+            if whole and versions == _versions(model):
+                keep()
+            raise
+        run.settle()
+    history.seconds = time.perf_counter() - began
+    return history
+
+
+# --- chance -------------------------------------------------------------------------------------------------
+
+
+def chance(seed: int, *where: str | int) -> int:
+    """Return the seed of one place in a run: a hash of the run's seed and of what is drawn there.
+
+    >>> chance(0, "step", 1) == chance(0, "step", 1), chance(0, "step", 1) == chance(0, "step", 2)
+    (True, False)
+    """
+    digest = hashlib.blake2b(repr((seed, *where)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1  # torch takes 63 bits on every device
+
+
+def reseed(seed: int, *where: str | int) -> None:
+    """Start torch's own random numbers afresh at one place of a run."""
+    # Not torch.manual_seed, which costs more than a small step: it looks for every kind of device.
+    torch.default_generator.manual_seed(number := chance(seed, *where))
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(number)
+
+
+@contextmanager
+def untouched() -> Iterator[None]:
+    """Give torch's random numbers back as they were, whatever is drawn inside (CPU and CUDA)."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        yield
+
+
+def batch_rows(n: int, size: int, step: int, seed: int) -> Tensor:
+    """Return the rows of the batch of a step, shape (size,), from the step's number alone.
+
+    Epoch after epoch, each a permutation of the `n` rows, makes one endless stream; batch number `step` is
+    its entries from ``step · size`` on. A batch may reach into the next epoch, so no row is left out and all
+    are seen equally often.
+
+    >>> torch.cat([batch_rows(6, 4, step, seed=0) for step in range(3)]).bincount()
+    tensor([2, 2, 2, 2, 2, 2])
+    """
+    rows = torch.empty(0, dtype=torch.int64)
+    while len(rows) < size:
+        epoch, start = divmod(step * size + len(rows), n)
+        rows = torch.cat([rows, _permutation(n, seed, epoch)[start : start + size - len(rows)]])
+    return rows
+
+
+@lru_cache(maxsize=2)
+def _permutation(n: int, seed: int, epoch: int) -> Tensor:
+    return torch.randperm(n, generator=torch.Generator().manual_seed(chance(seed, "epoch", epoch)))
+
+
+# --- step size and mean -------------------------------------------------------------------------------------
+
+
+def cosine(steps: int, *, warmup: int = 0, floor: float = 0.0) -> Schedule:
+    r"""Return a schedule: up in a line over `warmup` steps, down as half a cosine to `floor` at `steps`.
+
+    $$ f(s) = \tfrac{s + 1}{w} \text{ for } s < w, \qquad
+       f(s) = f_0 + \tfrac{1 - f_0}{2} \bigl(1 + \cos \pi \tfrac{s - w}{S - w}\bigr) \text{ after.} $$
+
+    Args:
+        steps: the steps of the training, $S$.
+        warmup: the steps of the rise, $w < S$.
+        floor: the last factor, $f_0$ in [0, 1].
+
+    Source: I. Loshchilov, F. Hutter (2017), SGDR: Stochastic Gradient Descent with Warm Restarts.
+
+    >>> f = cosine(10, warmup=2)
+    >>> [round(f(s), 3) for s in (0, 1, 2, 6, 10)]
+    [0.5, 1.0, 1.0, 0.5, 0.0]
+    """
+    steps, warmup = require_count(steps, "steps"), require_count(warmup, "warmup", low=0)
+    floor = require_number(floor, "floor", low=0.0, high=1.0)
+    if warmup >= steps:
+        raise ValueError(f"warmup: expected fewer than the {steps} steps, came {warmup}")
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        angle = math.pi * min(1.0, (step - warmup) / (steps - warmup))
+        return floor + (1 - floor) * (1 + math.cos(angle)) / 2
+
+    return factor
+
+
+class Average:
+    r"""The running mean of the weights, $\bar\theta \leftarrow \lambda \bar\theta + (1 - \lambda) \theta$.
+
+    In the first steps $\lambda$ is smaller, $\min(\lambda, \frac{1 + k}{10 + k})$ at step $k$, so that the
+    mean does not remember the random weights it began with. Buffers are not averaged.
+
+    Source: B. Polyak, A. Juditsky (1992), Acceleration of Stochastic Approximation by Averaging.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.means = {name: p.detach().clone() for name, p in model.named_parameters()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Take in the weights after step number `step` (the first is 0)."""
+        share = 1 - min(self.decay, (1 + step) / (10 + step))
+        for name, p in model.named_parameters():
+            self.means[name].lerp_(p, share)
+
+    @contextmanager
+    def lent(self, model: nn.Module) -> Iterator[None]:
+        """Put the mean into the model for a while."""
+        own = {name: p.detach().clone() for name, p in model.named_parameters()}
+        _fill(model, self.means)
+        try:
+            yield
+        finally:
+            _fill(model, own)
+
+
+# --- what a run consists of ---------------------------------------------------------------------------------
+
+
+class _Objective(nn.Module):
+    """The loss as the `forward` of a module, where accelerate hooks in (mixed precision, several
+    processes)."""
+
+    def __init__(self, model: nn.Module, loss: Loss | None) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, *batch: Tensor) -> Tensor:
+        if self.loss is None:
+            return self.model.loss(*batch)  # type: ignore[operator]
+        return self.loss(self.model, *batch)
+
+
+@dataclass
+class _Run:
+    """Everything that changes while a model trains, as one thing to save and to restore."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: Average | None
+    schedule: Schedule | None
+    scaler: Any  # of the gradients in float16, None elsewhere
+    done: int = 0
+    losses: list[float] = field(default_factory=list)  # of the steps since the last entry of the history
+    history: History = field(default_factory=History)
+    best: dict[str, Tensor] | None = None
+
+    def factor(self, step: int) -> float:
+        """The factor of the step size."""
+        return 1.0 if self.schedule is None else require_number(self.schedule(step), "schedule", low=0.0)
+
+    def validate(
+        self, objective: nn.Module, held: Sequence[Tensor], size: int, seed: int, accelerator: Accelerator
+    ) -> float:
+        """The mean loss over `held`, with the averaged weights, on noise that is the same every time."""
+        objective = accelerator.unwrap_model(objective)
+        total = 0.0
+        self.model.eval()
+        with torch.no_grad(), self.average.lent(self.model) if self.average else nullcontext():
+            pieces = list(zip(*(x.split(size) for x in held), strict=True))
+            for i in range(accelerator.process_index, len(pieces), accelerator.num_processes):
+                reseed(seed, "validation", i)
+                value = objective(*(x.to(accelerator.device) for x in pieces[i]))
+                total += _scalar(value).item() * len(pieces[i][0])
+        self.model.train()
+        return _sum(accelerator, total)[0] / len(held[0])
+
+    def log(self, entry: dict[str, float], keep_best: bool) -> None:
+        """Add an entry to the history, and keep the weights if no validation before was as good."""
+        history = self.history
+        history.steps.append(self.done + 1)
+        history.train.append(entry["loss/train"])
+        self.losses.clear()
+        if "loss/validation" in entry:
+            if keep_best and entry["loss/validation"] < min(history.validation, default=math.inf):
+                history.best = self.done + 1
+                means = self.average.means if self.average else {}
+                self.best = {name: means.get(name, t).detach().clone() for name, t in _content(self.model).items()}
+            history.validation.append(entry["loss/validation"])
+
+    def settle(self) -> None:
+        """Leave in the model the weights to use: the best, else the averaged, else the last."""
+        if self.best is not None:
+            _fill(self.model, self.best)
+        elif self.average is not None:
+            _fill(self.model, self.average.means)
+
+    def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All of it as tensors with names and as what JSON can hold."""
+        state = self.optimizer.state_dict()["state"]
+        groups = {"model": _content(self.model), "optimizer": {}}
+        others: dict[str, Any] = {}
+        for index, entries in state.items():
+            for name, value in entries.items():
+                (groups["optimizer"] if isinstance(value, Tensor) else others)[f"{index}/{name}"] = value
+        groups |= {"average": self.average.means} if self.average else {}
+        groups |= {"best": self.best} if self.best else {}
+        probes = sorted({round(i * max(0, self.done - 1) / 8) for i in range(9)}) if self.done else []
+        return {f"{group}/{name}": t for group, named in groups.items() for name, t in named.items()}, {
+            "done": self.done,
+            "losses": self.losses,
+            "history": self.history.as_dict(),
+            "optimizer": others,
+            "scaler": self.scaler.state_dict() if self.scaler else None,
+            "factors": [[step, self.factor(step)] for step in probes],
+        }
+
+    def resume(self, saved: Checkpoint, steps: int) -> None:
+        """Take up what was saved, if anything was; all is checked before anything is changed."""
+        if (found := saved.read()) is None:
+            return
+        (tensors, record), path = found, saved.path
+        if record["done"] > steps:
+            raise ValueError(f"steps: expected at least the {record['done']} that {path} has done, came {steps}")
+        for step, then in record["factors"]:
+            if not math.isclose(now := self.factor(step), then, rel_tol=1e-9, abs_tol=1e-12):
+                raise ValueError(
+                    f"checkpoint: {path} was made with another schedule: its factor at step {step} is"
+                    f" {then:g}, now {now:g} (use that, or delete it to start afresh)"
+                )
+        groups: dict[str, dict[str, Tensor]] = {}
+        for name, t in tensors.items():
+            group, _, rest = name.partition("/")
+            groups.setdefault(group, {})[rest] = t
+        own = {name: tuple(t.shape) for name, t in _content(self.model).items()}
+        if own != {name: tuple(t.shape) for name, t in groups["model"].items()}:
+            raise ValueError(f"checkpoint: {path} holds other tensors than the model; delete it to start afresh")
+        _fill(self.model, groups["model"])
+        if self.average is not None:
+            self.average.means = {k: t.to(self.average.means[k].device) for k, t in groups["average"].items()}
+        if "best" in groups:
+            device = next(self.model.parameters()).device
+            self.best = {name: t.to(device) for name, t in groups["best"].items()}
+        state: dict[int, dict[str, Any]] = {}
+        for name, value in (groups.get("optimizer", {}) | record["optimizer"]).items():
+            index, _, rest = name.partition("/")
+            state.setdefault(int(index), {})[rest] = value
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
+        if self.scaler:
+            self.scaler.load_state_dict(record["scaler"])
+        self.done, self.losses, self.history = record["done"], record["losses"], History(**record["history"])
+
+
+def _content(model: nn.Module) -> dict[str, Tensor]:
+    """Everything that a step may change, buffers that `state_dict` leaves out included."""
+    return dict(model.named_parameters()) | dict(model.named_buffers())
+
+
+@torch.no_grad()
+def _fill(model: nn.Module, values: Mapping[str, Tensor]) -> None:
+    own = _content(model)
+    for name, value in values.items():
+        own[name].copy_(value)
+
+
+# --- the checkpoint -----------------------------------------------------------------------------------------
+
+
+class Checkpoint:
+    """A run as one safetensors file, tensors and a JSON header, that is replaced whole or not at all.
+
+    Args:
+        path: the file.
+        settings: what the run depends on; a file that was made with others is refused.
+
+    Raises:
+        ValueError: `path` is a folder.
+    """
+
+    def __init__(self, path: str | Path, settings: dict[str, Any]) -> None:
+        self.path = Path(path)
+        self.settings = json.loads(json.dumps(settings))
+        if self.path.is_dir():
+            raise ValueError(f"checkpoint: expected a file, came the folder {self.path}")
+
+    def write(self, tensors: Mapping[str, Tensor], record: dict[str, Any]) -> None:
+        """Replace the file."""
+        whole = {k: t.detach().cpu().clone(memory_format=torch.contiguous_format) for k, t in tensors.items()}
+        text = json.dumps({"settings": self.settings, **record}, allow_nan=False)
+        for litter in self.path.parent.glob(f".{self.path.name}.*.part"):  # of runs killed while they wrote
+            litter.unlink(missing_ok=True)
+        write_whole(self.path, pack(whole, {FORMAT: text}))
+
+    def read(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Return what was written, or None where there is no file.
+
+        Raises:
+            ValueError: the file is damaged, is something else, or was made with other settings.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            with safe_open(self.path, "pt") as file:
+                header = (file.metadata() or {}).get(FORMAT)
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (no mapping)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise ValueError(f"checkpoint: {self.path} is damaged ({error}); delete it to start afresh") from None
+        if header is None:
+            raise ValueError(f"checkpoint: {self.path} was not made by dgm.training; name another file")
+        record = json.loads(header)
+        then = record.pop("settings")
+        differ = [
+            f"{key} was {then.get(key)!r}, now {self.settings.get(key)!r}"
+            for key in {**self.settings, **then}
+            if then.get(key) != self.settings.get(key)
+        ]
+        if differ:
+            raise ValueError(
+                f"checkpoint: {self.path} was made with other settings: {'; '.join(differ)}"
+                " (use those, or delete it to start afresh)"
+            )
+        return tensors, record
+
+
+def _portrait(model: nn.Module) -> str:
+    """The model's class, size, and a hash of its structure."""
+    content = _content(model)
+    shapes = [(name, tuple(t.shape), str(t.dtype)) for name, t in content.items()]
+    structure = re.sub(r" at 0x[0-9a-f]+", "", repr(model)) + repr(shapes)
+    digest = hashlib.sha256(structure.encode()).hexdigest()[:8]
+    return f"{type(model).__name__} of {sum(p.numel() for p in model.parameters()):,} parameters ({digest})"
+
+
+def _settings_of(optimizer: torch.optim.Optimizer, lr: float) -> str:
+    """The optimizer's class and what its groups are set to, without what is off and the common step size."""
+    groups = [
+        ", ".join(
+            f"{k}={v}"
+            for k, v in group.items()
+            if k != "params" and v is not None and v is not False and (k, v) != ("lr", lr)
+        )
+        for group in optimizer.param_groups
+    ]
+    return f"{type(optimizer).__name__}({' | '.join(groups)})"
+
+
+def _fingerprint(tensors: Sequence[Tensor]) -> str:
+    digest = hashlib.sha256()
+    for x in tensors:
+        digest.update(x.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    shapes = " ".join(f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')}" for x in tensors)
+    return f"{shapes} ({digest.hexdigest()[:8]})"
+
+
+# --- round about --------------------------------------------------------------------------------------------
+
+
+class Interrupt:
+    """Ctrl-C waits for the end of the step, which asks `asked`; a second one does not wait.
+
+    Only where Ctrl-C means what it means by default, and in the main thread (Python allows it nowhere else).
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._ours = False
+
+    def __enter__(self) -> Interrupt:
+        default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        self._ours = default and threading.current_thread() is threading.main_thread()
+        if self._ours:
+            signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self.asked and kind is None:  # it came after the last step had asked
+            raise KeyboardInterrupt
+
+
+def _examples(data: object, name: str, like: Sequence[Tensor] | None = None) -> list[Tensor]:
+    """The tensors of a data set, checked: one first size, and the rest of the shape as in `like`."""
+    tensors = [require(x, name) for x in (data if isinstance(data, list | tuple) else [data])]
+    if not tensors:
+        raise ValueError(f"{name}: expected at least one tensor, came none")
+    for x in tensors:
+        if not x.dim() or len(x) != len(tensors[0]):
+            sizes = ", ".join(str(tuple(t.shape)) for t in tensors)
+            raise ValueError(f"{name}: expected tensors of one first size, came shapes {sizes}")
+    if like is not None:
+        wanted, came = ([f"{tuple(x.shape[1:])} {x.dtype}" for x in side] for side in (like, tensors))
+        if wanted != came:
+            raise ValueError(f"{name}: expected examples as in data, {', '.join(wanted)}, came {', '.join(came)}")
+    return tensors
+
+
+def _scalar(value: object) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise TypeError(f"loss: expected a tensor, came {type(value).__name__}")
+    if value.dim() or (torch.is_grad_enabled() and not value.requires_grad):
+        what = f"shape {tuple(value.shape)}" if value.dim() else "one that no parameter changes"
+        raise ValueError(f"loss: expected a scalar that depends on the parameters, came {what}")
+    return value
+
+
+def _finite(tensors: Sequence[Tensor]) -> bool:
+    return all(bool(torch.isfinite(t).all()) for t in tensors)
+
+
+def _versions(model: nn.Module) -> list[int]:
+    """Counts of the changes made to the buffers in place."""
+    return [b._version for b in model.buffers()]
+
+
+def _sum(accelerator: Accelerator, *values: float) -> list[float]:
+    """The sums over all processes."""
+    if accelerator.num_processes == 1:
+        return list(values)
+    return list(accelerator.reduce(torch.tensor(values, dtype=torch.float64, device=accelerator.device)).tolist())
+
+
+def _accelerator(log: str | Path | None, tracker: str) -> Accelerator:
+    require_choice(tracker, "tracker", TRACKERS)
+    for package in ["accelerate"] + ([tracker] if log else []):
+        if importlib.util.find_spec(package) is None:
+            raise ImportError(f"training needs the package {package}: {INSTALL}", name=package)
+    with warnings.catch_warnings():
+        # In a notebook without ipywidgets tqdm warns that it can't draw its bar; `_bar` draws none there.
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        from accelerate import Accelerator
+
+    accelerator = Accelerator(
+        log_with=tracker if log else None, project_dir=Path(log).resolve().parent if log else None
+    )
+    if (pieces := accelerator.gradient_accumulation_steps) != 1:
+        raise ValueError(f"batch_size: expected no accumulation of gradients from accelerate, came {pieces} pieces")
+    return accelerator
+
+
+@contextmanager
+def _trackers(accelerator: Accelerator, log: str | Path | None) -> Iterator[None]:
+    """Curves in the folder `log`; nothing leaves the machine (``wandb sync`` sends them, if you want it)."""
+    if log:
+        log = Path(log).resolve()
+        log.mkdir(parents=True, exist_ok=True)
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # read when wandb is imported
+        quiet = {"mode": "offline", "dir": str(log), "settings": {"silent": True}}
+        accelerator.init_trackers(log.name, init_kwargs={"wandb": quiet})
+    try:
+        yield
+    finally:
+        for one in accelerator.trackers:
+            one.finish()
+
+
+@contextmanager
+def _bar(accelerator: Accelerator, progress: bool | None, done: int, steps: int) -> Iterator[Callable[[float], None]]:
+    """A function that shows one step more and its loss: on a terminal only, where not said otherwise."""
+    if not accelerator.is_main_process or not (sys.stderr.isatty() if progress is None else progress):
+        yield lambda level: None
+        return
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        raise ImportError(f"the progress bar needs the package tqdm: {INSTALL}", name="tqdm") from None
+    with tqdm(total=steps, initial=done, unit="step", dynamic_ncols=True) as bar:
+
+        def show(level: float) -> None:
+            bar.set_postfix_str(f"loss {level:.4g}", refresh=False)
+            bar.update()
+
+        yield show
+
+
+@contextmanager
+def _moved(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """The model on another device for a while; it comes back in eval mode."""
+    home = next(model.parameters()).device
+    model.to(device)
+    try:
+        yield
+    finally:
+        model.to(home)
+        model.eval()
