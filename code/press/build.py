@@ -203,9 +203,7 @@ def sphinx(*, preview: Page | None = None, without: list[str] | None = None) -> 
         told = warnings or ended.stdout.strip().splitlines()[-12:]
         raise PressError("\n".join([*told, f"(the whole log: {LOG.relative_to(ROOT)})"]))
     if "Executing notebook using" in ended.stdout and not preview:
-        raise PressError(
-            f"Sphinx ran a notebook itself: press.store and jupyter-cache disagree ({LOG.relative_to(ROOT)})"
-        )
+        raise PressError("a chapter changed while the pages were built; build again")
 
 
 def warnings_of(log: str) -> list[str]:

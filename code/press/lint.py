@@ -278,6 +278,8 @@ def _proof(page: Page, record: dict[str, Any]) -> Iterator[Problem]:
             page.where(1),
             f"{record['alt_missing']} pictures without alternative text; use viz.show(…, alt=…)",
         )
+    if record["addresses"]:
+        yield Problem(page.where(1), "an output shows an object's address, new in each run; end the cell otherwise")
     claimed = {label for _, label in labels(page.text) if label.startswith("eq-")}
     for label in sorted(claimed - {claim["label"] for claim in record["claims"]}):
         yield Problem(page.where(1), f"the claim {label} was not verified when the chapter ran")

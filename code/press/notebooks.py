@@ -164,10 +164,15 @@ class Exporter:
             options[option["key"]] = option["value"]
             lines = lines[1:]
         body = self._blocks(lines)
-        if name in ("solution-end", "exercise-end", "bibliography"):
+        if name in ("solution-end", "exercise-end"):
             return []
+        if name in ("bibliography", "dgm-path", "dgm-api"):  # made from the whole book
+            return [f"*This list is on [the page]({self.url}).*"]
         if name == "div":
             return body
+        if name in ("image", "figure"):
+            where = urljoin(address().site, f"_images/{Path(title.strip()).name}")
+            return [f"![{options.get('alt', '')}]({where})", "", *body]
         if name == "math":
             tag = [f"\\tag{{{self._number(options['label'])}}}"] if "label" in options else []
             return ["$$", *body, *tag, "$$"]

@@ -168,9 +168,9 @@ def mend(page: str, root: str) -> str:
         if size:  # as attributes, so that a narrow screen can scale both
             image["width"], image["height"] = size.groups()
             del image["style"]
-    for table in soup.select("article table"):
-        scroll = {"class": "dgm-scroll", "tabindex": "0", "role": "group", "aria-label": "table"}
-        table.wrap(soup.new_tag("div", attrs=scroll))
+    for head in soup.select("article th"):
+        if not head.get_text(strip=True):
+            head.name = "td"  # a header without words says nothing to who listens
     for code in soup.select("div.highlight > pre"):
         code["tabindex"] = "0"  # a listing that scrolls must be reachable by keyboard
     return str(soup)

@@ -49,7 +49,7 @@ from dgm import viz
 from dgm.{part}.{name} import square_of_sum
 from dgm.checks import verify
 
-torch.manual_seed(0)
+_ = torch.manual_seed(0)
 ```
 
 ## The question

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,10 @@ from jupyter_cache.base import CacheBundleIn
 from press.chapters import Page
 from press.execute import Run
 from press.house import CACHE, LOCK, PRESS, ROOT, digest, write_atomically
+
+FORM = 1
+"""Of the records; raised when they hold something new."""
+ADDRESS = re.compile(r"\bat 0x[0-9a-f]{6,}")
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,8 @@ class Store:
         except json.JSONDecodeError:
             return State(page, "its record is broken")
         notebook = page.notebook()
+        if record.get("form") != FORM:
+            return State(page, "its record is of another press")
         if record["code"] != code_digest(notebook):
             return State(page, "its code changed")
         if record["lock"] != environment_digest():
@@ -87,6 +94,7 @@ class Store:
             overwrite=True,
         )
         record = {
+            "form": FORM,
             "name": run.page.name,
             "code": code_digest(run.notebook),
             "lock": environment_digest(),
@@ -131,7 +139,7 @@ def code_digest(notebook: nbformat.NotebookNode) -> str:
 
 def facts(notebook: nbformat.NotebookNode) -> dict[str, Any]:
     """What the report says of a chapter, read from its outputs."""
-    figures = interactive = alt_missing = 0
+    figures = interactive = alt_missing = addresses = 0
     claims: list[dict[str, Any]] = []
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     for output in (output for cell in code for output in cell.outputs):
@@ -144,6 +152,8 @@ def facts(notebook: nbformat.NotebookNode) -> dict[str, Any]:
         elif any(mime.startswith("image/") for mime in output.get("data", {})):
             figures += 1
             alt_missing += 1
+        if ADDRESS.search(output.get("text") or output.get("data", {}).get("text/plain", "")):
+            addresses += 1
         if "claim" in marks:
             claims.append(marks["claim"])
     return {
@@ -151,5 +161,6 @@ def facts(notebook: nbformat.NotebookNode) -> dict[str, Any]:
         "figures": figures,
         "interactive": interactive,
         "alt_missing": alt_missing,
+        "addresses": addresses,
         "claims": claims,
     }

@@ -628,7 +628,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("change", "error", "message"), BAD, ids=lambda v: str(v)[:40])
+@pytest.mark.parametrize(("change", "error", "message"), BAD, ids=[str(case[2])[:40] for case in BAD])
 def test_bad_input_is_named(change, error, message):
     call = {"model": Denoise(), "data": rows(), "steps": 2, **change}
     with pytest.raises(error, match=message):

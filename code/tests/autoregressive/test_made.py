@@ -10,7 +10,10 @@ import pytest
 import torch
 from scipy import stats
 
+from dgm import weights
 from dgm.autoregressive.made import MADE, MaskedNet, connect, degrees, masks, path_counts
+from dgm.data import digits
+from dgm.recipes import made_digits
 
 
 def source(seed: int) -> torch.Generator:
@@ -36,7 +39,7 @@ def everything(m: int, values: int) -> torch.Tensor:
 
 # --- degrees, masks, paths -------------------------------------------------------------------------------
 
-SHAPES = [(2, [3]), (5, [7]), (6, [4, 9]), (4, [5, 3, 6]), (30, [8]), (1, [3])]
+SHAPES = [(2, [3]), (5, [7]), (6, [4, 9]), (4, [5, 3, 6]), (12, [8]), (1, [3])]
 
 
 @pytest.mark.parametrize(("m", "hidden"), SHAPES)
@@ -85,12 +88,12 @@ def test_jacobian_is_zero_exactly_where_no_path_leads(m, hidden, width):
     for member in range(net.members):
         paths = path_counts(connect(net.degrees(member)))
         reached = torch.zeros(m, m)
-        for trial in range(60):
+        for trial in range(25):
             h = torch.randn(1, m * width, generator=source(trial), dtype=torch.float64)
             jac = torch.autograd.functional.jacobian(lambda h: net(h, net.weights(member)), h)  # noqa: B023
             reached += jac.reshape(m, 2, m, width).abs().sum((1, 3))
         assert (reached[paths == 0] == 0).all()  # exact zeros, not small numbers
-        assert (reached[paths > 0] > 0).double().mean() > 0.9 if (paths > 0).any() else m == 1
+        assert (reached[paths > 0] > 0).double().mean() > 0.8 if (paths > 0).any() else m == 1
 
 
 def test_gradients_reach_every_unmasked_weight_and_no_other():
@@ -244,7 +247,7 @@ def test_descending_the_loss_recovers_a_known_distribution(values):
     p = truth.log_prob(x).exp().detach()
     model = MADE((3,), [40], values=values).double()  # another order: any order can hold any distribution
     optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
-    for _ in range(200):
+    for _ in range(120):
         optimizer.zero_grad()
         (-p * model.log_prob(x)).sum().backward()
         optimizer.step()
@@ -268,6 +271,28 @@ def test_integers_floats_and_a_batch_of_one_are_welcome():
     assert model.log_prob(x).shape == (1,)
     assert torch.equal(model.log_prob(x), model.log_prob(x.float()))
     assert model.double().log_prob(x).dtype == torch.float64
+
+
+# --- the trained weights ---------------------------------------------------------------------------------
+
+
+def test_the_weights_reach_what_the_book_promises():
+    recorded = weights.info("made_digits")["metrics"]
+    again = made_digits.evaluate()
+    assert again["test nats/pixel"] == pytest.approx(recorded["test nats/pixel"], abs=1e-6)
+    assert again["test nats/pixel"] <= 0.115
+
+
+def test_the_trained_network_does_not_look_ahead():
+    model = made_digits.load()
+    x = digits("validation", binary=True).images[:20]
+    with torch.no_grad():
+        full = model.log_conditionals(x)
+        for pixel in (0, 300, 500, 783):
+            later = torch.arange(784) > pixel
+            noise = torch.randint(0, 2, (20, 784), generator=source(pixel)).float()
+            hidden = torch.where(later, noise, x.flatten(1)).unflatten(1, (1, 28, 28))
+            assert torch.equal(model.log_conditionals(hidden)[:, : pixel + 1], full[:, : pixel + 1])
 
 
 # --- bad input -------------------------------------------------------------------------------------------

@@ -242,6 +242,10 @@ def exporter(tmp_path):
             "````{prf:theorem} Bayes\n:label: thm-x\n```python\n$x$\n```\n````",
             "> **Theorem (Bayes)**\n>\n> ```python\n> $x$\n> ```",
         ),
+        (
+            "```{image} ../_static/cover.png\n:alt: digits\n```",
+            f"![digits]({address().site}_images/cover.png)",
+        ),
         (":::{note}\nMind $\\KL$.\n:::", "> **Note**\n>\n> Mind ${D_{\\mathrm{KL}}}$."),
     ],
 )
@@ -401,7 +405,7 @@ def test_pages_are_mended():
 
     html = (
         '<html><head><title>x</title><script src="_static/fontawesome.js"></script></head><body><article>'
-        '<img alt="a" style="width: 700px; height: 300px;"><table><tr><td>1</td></tr></table>'
+        '<img alt="a" style="width: 700px; height: 300px;"><table><tr><th></th><th>n</th></tr></table>'
         '<div class="dgm-plotly"></div></article></body></html>'
     )
     soup = BeautifulSoup(mend(html, "../"), "html.parser")
@@ -410,4 +414,4 @@ def test_pages_are_mended():
     assert soup.find("script", src="../_static/figures.js")
     image = soup.find("img")
     assert (image["width"], image["height"], image.get("style")) == ("700", "300", None)
-    assert soup.find("table").parent["class"] == ["dgm-scroll"]
+    assert [cell.name for cell in soup.find("tr").find_all(True)] == ["td", "th"]
