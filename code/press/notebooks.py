@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+import textwrap
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -206,11 +207,32 @@ class Exporter:
             assert isinstance(tree, ast.ClassDef | ast.FunctionDef)
             first = min([tree.lineno, *(d.lineno for d in tree.decorator_list)])
             lines = lines[first - 1 : tree.end_lineno]
+        for key in options.keys() - {
+            "pyobject",
+            "language",
+            "dedent",
+            "start-at",
+            "start-after",
+            "end-at",
+            "end-before",
+        }:
+            raise PressError(f"{self.page.name}: the notebook export does not know literalinclude's option {key!r}")
+
+        def line(key: str, after: int) -> int:
+            """Where the text that the option names stands, at or after a line."""
+            wanted = options[key].strip("\"'")
+            return next(i for i in range(after, len(lines)) if wanted in lines[i])
+
+        first, last = 0, len(lines)
+        if "start-at" in options:
+            first = line("start-at", 0)
         if "start-after" in options:
-            lines = lines[next(i for i, x in enumerate(lines) if options["start-after"] in x) + 1 :]
+            first = line("start-after", 0) + 1
+        if "end-at" in options:
+            last = line("end-at", first) + 1
         if "end-before" in options:
-            lines = lines[: next(i for i, x in enumerate(lines) if options["end-before"] in x)]
-        return lines
+            last = line("end-before", first)
+        return textwrap.dedent("\n".join(lines[first:last])).splitlines()
 
     # --- inline ---
 

@@ -171,6 +171,8 @@ def mend(page: str, root: str) -> str:
     for head in soup.select("article th"):
         if not head.get_text(strip=True):
             head.name = "td"  # a header without words says nothing to who listens
+    for entry in soup.select(".citation-list, .citation[role]"):
+        del entry["role"]  # of roles that the standard has given up; the headings and the text say the same
     for code in soup.select("div.highlight > pre"):
         code["tabindex"] = "0"  # a listing that scrolls must be reachable by keyboard
     return str(soup)

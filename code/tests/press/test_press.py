@@ -246,7 +246,7 @@ def exporter(tmp_path):
             "```{image} ../_static/cover.png\n:alt: digits\n```",
             f"![digits]({address().site}_images/cover.png)",
         ),
-        (":::{note}\nMind $\\KL$.\n:::", "> **Note**\n>\n> Mind ${D_{\\mathrm{KL}}}$."),
+        (":::{note}\nMind $\\KL$.\n:::", "> **Note**\n>\n> Mind ${{D_{\\mathrm{KL}}}}$."),
     ],
 )
 def test_myst_becomes_plain_markdown(exporter, myst, markdown):
@@ -268,6 +268,12 @@ def test_a_listing_is_taken_from_the_source(exporter):
     assert made.startswith("```python\ndef nats_per_dim(")
     assert made.endswith("```")
     assert "bits_per_dim" not in made
+    between = ":start-at: def mean_and_error\n:end-before: Args\n"
+    made = exporter.markdown(listing.replace(":pyobject: nats_per_dim\n", between))
+    assert made.splitlines()[1].startswith("def mean_and_error(")
+    assert len(made.splitlines()) < 8
+    with pytest.raises(PressError, match=r"does not know literalinclude's option 'lines'"):
+        exporter.markdown(listing.replace("pyobject: nats_per_dim", "lines: 1-2"))
 
 
 @pytest.mark.parametrize("myst", ["```{mermaid}\nx\n```", "{abbr}`ELBO`"])
