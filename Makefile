@@ -22,7 +22,7 @@ test: lint ## lint, types and the quick tests
 	@cd code && ../$(BIN)/python -m pytest -q -n 2
 
 slow: $(VENV)/.ready ## the tests that take minutes: recipes, notebooks in a fresh environment, no network
-	@cd code && ../$(BIN)/python -m pytest -q -m slow --timeout 1800
+	@cd code && ../$(BIN)/python -m pytest -q -n 2 -m slow --timeout 1800
 
 serve: $(VENV)/.ready ## rebuild and reload the page in the browser while you write
 	@$(BIN)/python -m press serve

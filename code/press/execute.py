@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -78,6 +79,8 @@ async def run(page: Page, progress: Progress) -> Run:
         environment = os.environ | ENVIRONMENT | {"IPYTHONDIR": folder}
         try:
             async with client.async_setup_kernel(env=environment, stderr=subprocess.DEVNULL):
+                # nbclient takes Ctrl-C for itself and only kills the kernel; it shall stop the whole build.
+                asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
                 await _ask(client, "__import__('press.trace', fromlist=['trace']).start()")
                 for count, index in enumerate(code):
                     progress(page, count, len(code))

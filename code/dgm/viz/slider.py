@@ -67,8 +67,8 @@ def slider(
         margin={"l": 56, "r": 16, "t": 24, "b": 48},
         font={"family": "system-ui, sans-serif", "size": 13, "color": INK},
         legend={"orientation": "h", "y": 1.08, "x": 0},
-        xaxis={"title": {"text": xlabel}, "range": xrange, "zeroline": False},
-        yaxis={"title": {"text": ylabel}, "range": yrange, "zeroline": False},
+        xaxis={"title": {"text": xlabel}, "range": xrange, "zeroline": False, "automargin": True},
+        yaxis={"title": {"text": ylabel}, "range": yrange, "zeroline": False, "automargin": True},
         sliders=[{"active": start, "currentvalue": {"prefix": f"{name}: "}, "pad": {"t": 44}, "steps": steps}],
     )
     if equal:

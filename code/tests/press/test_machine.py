@@ -184,7 +184,7 @@ VERIFY = 'verify("eq-draft-square", square_of_sum(a, b), a**2 + 2 * a * b + b**2
         (TEXT, "## Live", "See {doc}`/gone`.\n\n## Live", "gone"),
         (
             TEXT,
-            "torch.manual_seed(0)",
+            "_ = torch.manual_seed(0)",
             "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.show()",
             "pictures without alternative text",
         ),
@@ -222,7 +222,7 @@ def test_a_build_killed_at_any_moment_goes_on_from_whole_files(book, wait):
 
 
 def test_a_stop_by_the_user_leaves_nothing_half_written(book):
-    book.change(TEXT, "torch.manual_seed(0)", "import time\ntime.sleep(60)")
+    book.change(TEXT, "_ = torch.manual_seed(0)", "import time\ntime.sleep(60)")
     running = book.start("build")
     time.sleep(6)
     running.send_signal(signal.SIGINT)
@@ -230,7 +230,7 @@ def test_a_stop_by_the_user_leaves_nothing_half_written(book):
     assert running.returncode == 130, told
     assert "stopped" in told
     assert "stale" in book.press("status")
-    book.change(TEXT, "import time\ntime.sleep(60)", "torch.manual_seed(0)")
+    book.change(TEXT, "import time\ntime.sleep(60)", "_ = torch.manual_seed(0)")
     book.press("build", good=True)
 
 
