@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import copy
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -96,8 +97,10 @@ def _alone() -> Iterator[None]:
 
 
 def fingerprint() -> str:
-    """One hash over all that the site is made from."""
-    return digest(*sources())
+    """One hash over all that the site is made from, names and contents."""
+    files = list(sources())
+    names = "\n".join(str(path.relative_to(ROOT)) for path in files)
+    return f"{hashlib.sha256(names.encode()).hexdigest()}-{digest(*files)}"
 
 
 def up_to_date(inputs: str) -> bool:
