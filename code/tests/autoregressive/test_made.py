@@ -39,7 +39,7 @@ def everything(m: int, values: int) -> torch.Tensor:
 
 # --- degrees, masks, paths -------------------------------------------------------------------------------
 
-SHAPES = [(2, [3]), (5, [7]), (6, [4, 9]), (4, [5, 3, 6]), (12, [8]), (1, [3])]
+SHAPES = [(2, [3]), (5, [7]), (6, [4, 9]), (4, [5, 3, 6]), (30, [8]), (1, [3])]
 
 
 @pytest.mark.parametrize(("m", "hidden"), SHAPES)
@@ -88,12 +88,12 @@ def test_jacobian_is_zero_exactly_where_no_path_leads(m, hidden, width):
     for member in range(net.members):
         paths = path_counts(connect(net.degrees(member)))
         reached = torch.zeros(m, m)
-        for trial in range(25):
+        for trial in range(60):
             h = torch.randn(1, m * width, generator=source(trial), dtype=torch.float64)
             jac = torch.autograd.functional.jacobian(lambda h: net(h, net.weights(member)), h)  # noqa: B023
             reached += jac.reshape(m, 2, m, width).abs().sum((1, 3))
         assert (reached[paths == 0] == 0).all()  # exact zeros, not small numbers
-        assert (reached[paths > 0] > 0).double().mean() > 0.8 if (paths > 0).any() else m == 1
+        assert (reached[paths > 0] > 0).double().mean() > 0.9 if (paths > 0).any() else m == 1
 
 
 def test_gradients_reach_every_unmasked_weight_and_no_other():
@@ -247,7 +247,7 @@ def test_descending_the_loss_recovers_a_known_distribution(values):
     p = truth.log_prob(x).exp().detach()
     model = MADE((3,), [40], values=values).double()  # another order: any order can hold any distribution
     optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
-    for _ in range(120):
+    for _ in range(200):
         optimizer.zero_grad()
         (-p * model.log_prob(x)).sum().backward()
         optimizer.step()
