@@ -6,11 +6,17 @@ BIN    := $(VENV)/bin
 GPU    := cuda-bindings cuda-pathfinder cuda-toolkit triton nvidia-cublas nvidia-cuda-cupti nvidia-cuda-nvrtc \
           nvidia-cuda-runtime nvidia-cudnn-cu13 nvidia-cufft nvidia-cufile nvidia-curand nvidia-cusolver \
           nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx
+# What requirements.txt is compiled from: every extra but the peers of `make bench`, which have a lock of their own.
+# That one leaves out `dataclasses`: pythae asks for it, a part of Python since 3.7, and pip refuses to install it there.
+EXTRAS := data train metrics book test
+COMPILE = uv pip compile code/pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+          --no-emit-index-url --no-emit-find-links $(GPU:%=--no-emit-package %) --quiet
+BENCH  := _build/bench/venv
 # One thread a process: press and pytest run processes side by side, and threads that fight cost threefold.
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test slow serve notebooks check lint lock ci clean
+.PHONY: help book test slow serve notebooks check lint lock bench ci clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,19 +42,31 @@ check: $(VENV)/.ready ## look through the built site: dead links, other hosts, f
 lint: $(VENV)/.ready ## ruff, mypy, the direction of imports, the anatomy of chapters
 	@$(BIN)/ruff check -q code
 	@$(BIN)/ruff format -q --check code
-	@cd code && ../$(BIN)/mypy --no-error-summary dgm press
+	@cd code && ../$(BIN)/mypy --no-error-summary dgm press benchmarks
 	@cd code && ../$(BIN)/lint-imports --no-logo >/dev/null || (../$(BIN)/lint-imports; exit 1)
 	@$(BIN)/python -m press lint
 
-lock: ## compile requirements.txt from code/pyproject.toml (needs `pip install uv`)
-	@uv pip compile code/pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
-	  --constraint code/torch.txt --no-annotate --no-header --no-emit-index-url --no-emit-find-links \
-	  $(GPU:%=--no-emit-package %) --quiet --output-file requirements.txt
+lock: ## compile the locks from code/pyproject.toml (needs `pip install uv`)
+	@$(COMPILE) $(EXTRAS:%=--extra %) --constraint code/torch.txt --output-file requirements.txt
+	@$(COMPILE) --extra bench --constraint requirements.txt --no-emit-package dataclasses \
+	  --output-file code/benchmarks/requirements.txt
+
+bench: $(BENCH)/.ready ## time ours beside other libraries, one thread; writes code/benchmarks/README.md (10 minutes)
+	@cd code && OMP_NUM_THREADS=1 ../$(BENCH)/bin/python -m benchmarks
 
 ci: test book check slow ## what the server runs
 
 clean: ## remove what was built (the environment stays)
 	@rm -rf _build runs
+
+# The peers' environment lies over the book's: it sees all that is there, and adds what only its own lock names.
+$(BENCH)/.ready: $(VENV)/.ready code/benchmarks/requirements.txt
+	@test -x $(BENCH)/bin/python || $(BIN)/python -m venv $(BENCH)
+	@where='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+	$(BIN)/python -c "$$where" > "$$($(BENCH)/bin/python -c "$$where")/book.pth"
+	@$(BENCH)/bin/python -m pip install -q --no-deps --require-hashes --use-pep517 --no-build-isolation \
+	  -r code/benchmarks/requirements.txt
+	@touch $@
 
 # The environment is made once and again only when the lock changes.
 $(VENV)/.ready: requirements.txt code/pyproject.toml

@@ -80,7 +80,7 @@ class Address:
     @property
     def install(self) -> str:
         """What pip installs to get the package from the repository."""
-        return f"dgm-book[data,train] @ git+{self.url}@main#subdirectory=code"
+        return f"dgm-book[data,metrics,train] @ git+{self.url}@main#subdirectory=code"
 
 
 def address() -> Address:

@@ -10,13 +10,36 @@ import torch
 from torch import Tensor, nn
 
 from dgm.autoregressive.made import MADE
+from dgm.flows.coupling import (
+    ActNorm,
+    AdditiveCoupling,
+    AffineCoupling,
+    Conv1x1,
+    Multiscale,
+    Scaling,
+    channel_mask,
+    checkerboard_mask,
+    conv_net,
+    glow,
+    half_mask,
+    nice,
+    realnvp,
+    realnvp_image,
+)
 from dgm.foundations.counting import NaiveBayes, PixelGenerator, SoftmaxHistogram
+from dgm.latent.vae import VAE, Bernoulli, Normal
 from dgm.nn.chains import BitChain
+from dgm.nn.flow import Chain, Dequantised, Flatten, Inverse, Logit, Permute, Squeeze
 from dgm.nn.gaussian import ClassGaussians, Gaussian
+from dgm.nn.mlp import mlp
+
+
+def flat(inputs: int, outputs: int) -> nn.Module:
+    return mlp([inputs, 8, outputs], activation=nn.Tanh)
 
 
 class Case(NamedTuple):
-    """A small model and some examples of what it models."""
+    """A small model (or transform) and some examples of what it takes."""
 
     model: Callable[[], nn.Module]
     examples: Callable[[int], Tensor]
@@ -24,10 +47,20 @@ class Case(NamedTuple):
     """How many values a coordinate may take, where all examples can be listed."""
     scale: float = 1.0
     """The distance between two values (levels of a picture are k/(d − 1))."""
+    shake: float = 0.3
+    """How far each parameter is moved at random (sd); many layers multiply what it does."""
 
 
 def bits(*shape: int) -> Callable[[int], Tensor]:
     return lambda n: torch.randint(0, 2, (n, *shape)).float()
+
+
+def levels(count: int, *shape: int) -> Callable[[int], Tensor]:
+    return lambda n: torch.randint(0, count, (n, *shape)) / (count - 1)
+
+
+def normals(*shape: int) -> Callable[[int], Tensor]:
+    return lambda n: torch.randn(n, *shape)
 
 
 TRACTABLE = {
@@ -38,14 +71,75 @@ TRACTABLE = {
     ),
     "BitChain, order 0": Case(lambda: BitChain(6), bits(6), 2),
     "BitChain, order 1": Case(lambda: BitChain(6, order=1), bits(6), 2),
-    "Gaussian": Case(lambda: Gaussian(3), lambda n: torch.randn(n, 3)),
-    "ClassGaussians": Case(lambda: ClassGaussians(3, 4), lambda n: torch.randn(n, 3)),
+    "Gaussian": Case(lambda: Gaussian(3), normals(3)),
+    "ClassGaussians": Case(lambda: ClassGaussians(3, 4), normals(3)),
     "MADE, bits": Case(lambda: MADE((1, 2, 3), hidden=(16,)), bits(1, 2, 3), 2),
+    "NICE": Case(lambda: nice(2, hidden=(16,)), normals(2)),
+    "RealNVP": Case(lambda: realnvp(2, couplings=4, hidden=(16,)), normals(2)),
+    "RealNVP, three": Case(lambda: realnvp(3, couplings=3, hidden=(16,)), normals(3)),
+    "Glow": Case(lambda: glow((1, 4, 4), levels=2, depth=2, width=8, alpha=None), normals(1, 4, 4)),
     "MADE, three values": Case(lambda: MADE((4,), hidden=(16, 16), values=3), lambda n: torch.randint(0, 3, (n, 4)), 3),
 }
 """Models whose log-likelihood is exact: `loss`, `log_prob`, `sample`."""
 
-every = pytest.mark.parametrize("case", TRACTABLE.values(), ids=TRACTABLE.keys())
+BOUND = {
+    "VAE, bits": Case(lambda: VAE(flat(6, 4), flat(2, 6), Bernoulli(), shape=(6,), latent=2), bits(6), 2),
+    "VAE, normal": Case(lambda: VAE(flat(3, 4), flat(2, 3), Normal(0.5), shape=(3,), latent=2), normals(3)),
+    "VAE, learned sd": Case(lambda: VAE(flat(3, 4), flat(2, 6), Normal(None), shape=(3,), latent=2), normals(3)),
+    "Dequantised": Case(
+        lambda: Dequantised(glow((1, 4, 4), levels=1, depth=1, width=4), levels=5), levels(5, 1, 4, 4), 5, 0.25
+    ),
+}
+"""Models whose log-likelihood is bounded and estimated: `loss`, `elbo`, `log_prob_is`, `sample`."""
+
+TRANSFORM = {
+    "AdditiveCoupling": Case(lambda: AdditiveCoupling(half_mask(3), flat(3, 3)), normals(3)),
+    "AffineCoupling": Case(lambda: AffineCoupling(~half_mask(3), flat(3, 6)), normals(3)),
+    "AffineCoupling, checkerboard": Case(
+        lambda: AffineCoupling(checkerboard_mask(4, 2), conv_net(1, 8, 2)), normals(1, 4, 2)
+    ),
+    "AffineCoupling, channels": Case(lambda: AffineCoupling(channel_mask(4), conv_net(4, 8, 8)), normals(4, 2, 2)),
+    "Scaling": Case(lambda: Scaling(3), normals(3)),
+    "ActNorm": Case(lambda: ActNorm(3), normals(3)),
+    "ActNorm, pictures": Case(lambda: ActNorm(2), normals(2, 2, 3)),
+    "Conv1x1": Case(lambda: Conv1x1(3), normals(3)),
+    "Conv1x1, pictures": Case(lambda: Conv1x1(4), normals(4, 2, 3)),
+    "Multiscale": Case(
+        lambda: Multiscale(
+            (1, 4, 4), [[Squeeze(), Conv1x1(4)], [Squeeze(), AffineCoupling(channel_mask(8), conv_net(8, 8, 16))]]
+        ),
+        normals(1, 4, 4),
+    ),
+    "Flatten": Case(lambda: Flatten((2, 3)), normals(2, 3)),
+    "Permute": Case(lambda: Permute(torch.tensor([2, 0, 1])), normals(3)),
+    "Squeeze": Case(Squeeze, normals(1, 2, 4)),
+    "Logit": Case(lambda: Logit(0.1), lambda n: torch.rand(n, 3)),
+    "Inverse": Case(lambda: Inverse(Conv1x1(3)), normals(3)),
+    "Chain": Case(lambda: Chain([Scaling(3), Conv1x1(3), ActNorm(3)]), normals(3)),
+    "Flow, NICE": Case(lambda: nice(2, hidden=(16,)), normals(2)),
+    "Flow, RealNVP": Case(lambda: realnvp(2, couplings=6, hidden=(16,)), normals(2)),
+    "Flow, RealNVP for pictures": Case(
+        lambda: realnvp_image((1, 4, 4), levels=2, depth=2, width=8), lambda n: torch.rand(n, 1, 4, 4), shake=0.1
+    ),
+    "Flow, Glow": Case(
+        lambda: glow((1, 4, 4), levels=2, depth=2, width=8), lambda n: torch.rand(n, 1, 4, 4), shake=0.1
+    ),
+}
+"""Invertible maps: `forward` and `inverse`, each with the log-determinant of its Jacobian."""
+
+MODELS = TRACTABLE | BOUND
+
+every = pytest.mark.parametrize("case", MODELS.values(), ids=MODELS.keys())
+tractable = pytest.mark.parametrize("case", TRACTABLE.values(), ids=TRACTABLE.keys())
+bound = pytest.mark.parametrize("case", BOUND.values(), ids=BOUND.keys())
+transform = pytest.mark.parametrize("case", TRANSFORM.values(), ids=TRANSFORM.keys())
+
+
+def score(model: nn.Module, x: Tensor) -> Tensor:
+    """What the model says about each example, the same each time."""
+    if hasattr(model, "elbo"):
+        return model.elbo(x, generator=torch.Generator().manual_seed(4))
+    return model.log_prob(x)
 
 
 def shaken(case: Case) -> nn.Module:
@@ -54,17 +148,20 @@ def shaken(case: Case) -> nn.Module:
     model = case.model()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
+            parameter.add_(case.shake * torch.randn_like(parameter))
     return model.eval()
 
 
 @every
 def test_shapes_and_the_loss_is_the_mean(case):
     model, x = shaken(case), case.examples(5)
-    log_prob = model.log_prob(x)
-    assert log_prob.shape == (5,)
-    assert model.loss(x).shape == ()
-    torch.testing.assert_close(model.loss(x), -log_prob.mean())
+    torch.manual_seed(1)
+    loss = model.loss(x)
+    torch.manual_seed(1)
+    nats = model.elbo(x) if hasattr(model, "elbo") else model.log_prob(x)
+    assert nats.shape == (5,)
+    assert loss.shape == ()
+    torch.testing.assert_close(loss, -nats.mean())
     assert model.sample(4).shape == (4, *x.shape[1:])
 
 
@@ -83,7 +180,7 @@ def test_what_it_draws_it_can_score(case):
     model = shaken(case)
     samples = model.sample(6)
     assert samples.dtype == case.examples(1).dtype
-    assert torch.isfinite(model.log_prob(samples)).all()
+    assert torch.isfinite(score(model, samples)).all()
 
 
 @every
@@ -94,17 +191,64 @@ def test_the_same_generator_draws_the_same(case):
     assert not torch.equal(model.sample(50), model.sample(50))
 
 
-@every
+@tractable
 def test_a_batch_of_one_and_rows_do_not_mix(case):
-    model, x = shaken(case), case.examples(6)
+    model, x = shaken(case).double(), case.examples(6)
+    x = x.double() if x.is_floating_point() else x
     torch.testing.assert_close(model.log_prob(x), torch.cat([model.log_prob(row[None]) for row in x]))
+
+
+@bound
+def test_a_batch_of_one_and_rows_do_not_mix_in_a_bound(case):
+    model, x = shaken(case), case.examples(6)
+    others = torch.cat([case.examples(2), x[2:3], case.examples(3)])
+    assert score(model, x)[2] == score(model, others)[2]
+    assert (score(model, x) != score(model, others)).any()
+    assert score(model, x[:1]).shape == model.log_prob_is(x[:1], 3).shape == (1,)
+
+
+@bound
+def test_the_importance_sampled_estimate_rises_from_the_bound(case):
+    """One draw estimates the bound; ten and a thousand come nearer to log p(x) from below."""
+    model, x = shaken(case), case.examples(20)
+    chance = torch.Generator().manual_seed(8)
+
+    def level(samples: int, runs: int) -> tuple[float, float]:
+        each = torch.stack([model.log_prob_is(x, samples, generator=chance).mean() for _ in range(runs)]).double()
+        return each.mean().item(), (each.std() / runs**0.5).item()
+
+    (one, e_1), (ten, e_10), (many, _) = level(1, 200), level(10, 50), level(200, 4)
+    elbo = model.elbo(x, 200, generator=chance).mean().item()
+    assert abs(one - elbo) < 6 * e_1
+    assert one + 6 * e_1 < ten
+    assert ten + 6 * e_10 < many
+
+
+@bound
+def test_more_samples_make_the_bound_steadier_not_higher(case):
+    model, x = shaken(case), case.examples(4)
+    one = torch.stack([model.elbo(x, 1) for _ in range(200)])
+    some = torch.stack([model.elbo(x, 25) for _ in range(40)])
+    assert (some.std(0) < 0.5 * one.std(0)).all()
+    error = (one.var(0) / 200 + some.var(0) / 40).sqrt()
+    assert ((one.mean(0) - some.mean(0)).abs() < 5 * error).all()
+
+
+@bound
+def test_a_bad_number_of_samples_is_refused(case):
+    model, x = shaken(case), case.examples(2)
+    for samples, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError), ("2", TypeError)):
+        with pytest.raises(error, match="^samples: expected"):
+            model.elbo(x, samples)
+        with pytest.raises(error, match="^samples: expected"):
+            model.log_prob_is(x, samples)
 
 
 @every
 def test_float64(case):
     model, x = shaken(case).double(), case.examples(3)
     x = x.double() if x.is_floating_point() else x
-    assert model.log_prob(x).dtype == torch.float64
+    assert score(model, x).dtype == torch.float64
     assert model.sample(2).dtype == x.dtype
 
 
@@ -116,26 +260,26 @@ def test_save_and_load(case, tmp_path):
     save_file({key: value.contiguous() for key, value in model.state_dict().items()}, tmp_path / "m.safetensors")
     other = case.model().eval()
     other.load_state_dict(load_file(tmp_path / "m.safetensors"))
-    assert torch.equal(model.log_prob(x), other.log_prob(x))
+    assert torch.equal(score(model, x), score(other, x))
 
 
 @every
 def test_bad_input_is_refused_by_name(case):
     model, x = shaken(case), case.examples(3)
     with pytest.raises(ValueError, match=r"^x: expected .* came"):
-        model.log_prob(x[:0])
+        score(model, x[:0])
     with pytest.raises(ValueError, match=r"^x: expected .* came"):
-        model.log_prob(torch.stack([x, x]))
+        score(model, torch.stack([x, x]))
     with pytest.raises(TypeError, match=r"^x: expected .* came"):
-        model.log_prob(x.tolist())
+        score(model, x.tolist())
     with pytest.raises(TypeError, match=r"^x: expected dtype .* came"):
-        model.log_prob(x.to(torch.complex64))
+        score(model, x.to(torch.complex64))
     if x.is_floating_point():
         with pytest.raises(ValueError, match=r"^x: expected finite values, came NaN"):
-            model.log_prob(x * float("nan"))
+            score(model, x * float("nan"))
     if case.values:
         with pytest.raises(ValueError, match=r"^x: expected .* came"):
-            model.log_prob(x + case.values)
+            score(model, x + case.values)
     for n, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError), ("2", TypeError)):
         with pytest.raises(error, match="^n: expected"):
             model.sample(n)
@@ -186,3 +330,100 @@ def test_a_continuous_density_integrates_to_one(name):
     proposal = -0.5 * (x / wide).square().sum(1) - 3 * math.log(wide * math.sqrt(2 * math.pi))
     weights = (model.log_prob(x) - proposal).exp()
     assert abs(weights.mean().item() - 1) < 5 * (weights.std() / n**0.5).item() < 0.1
+
+
+@pytest.mark.parametrize("name", ["NICE", "RealNVP"])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_density_of_the_plane_sums_to_one_on_a_grid(name, seed):
+    model = shaken(TRACTABLE[name]).double()
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        drawn = model.sample(5_000)
+        middle, reach = drawn.mean(0), 9 * drawn.std(0)
+        steps = (torch.arange(1_000, dtype=torch.float64) + 0.5) / 500 - 1
+        points = torch.cartesian_prod(steps, steps) * reach + middle
+        mass = sum(model.log_prob(part).exp().sum() for part in points.split(100_000)) * reach.prod() * (2 / 1_000) ** 2
+    assert mass.item() == pytest.approx(1, abs=1e-3)
+
+
+# --- transforms ------------------------------------------------------------------------------------------------
+
+
+def jacobians(function: Callable[[Tensor], tuple[Tensor, Tensor]], x: Tensor) -> Tensor:
+    """log|det| of each example's own Jacobian, by autograd: (B,)."""
+    rows = [torch.autograd.functional.jacobian(lambda row: function(row[None])[0].flatten(), row) for row in x]
+    m = x[0].numel()
+    return torch.stack([torch.linalg.slogdet(J.reshape(m, m)).logabsdet for J in rows])
+
+
+@transform
+def test_ladj_is_the_log_determinant_both_ways(case):
+    model, x = shaken(case).double(), case.examples(4).double()
+    z, ladj = model(x)
+    assert z.flatten(1).shape == x.flatten(1).shape
+    assert ladj.shape == (4,)
+    torch.testing.assert_close(ladj, jacobians(model, x), atol=1e-9, rtol=1e-9)
+    _, inverse_ladj = model.inverse(z.detach())
+    torch.testing.assert_close(inverse_ladj, jacobians(model.inverse, z.detach()), atol=1e-8, rtol=1e-8)
+    torch.testing.assert_close(inverse_ladj, -ladj, atol=1e-9, rtol=1e-9)
+
+
+@transform
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 1e-4), (torch.float64, 1e-9)], ids=["32", "64"])
+def test_the_inverse_is_one(case, dtype, atol):
+    model, x = shaken(case).to(dtype), case.examples(64).to(dtype)
+    z, _ = model(x)
+    torch.testing.assert_close(model.inverse(z)[0], x, atol=atol, rtol=0)
+    torch.testing.assert_close(model(model.inverse(z)[0])[0], z, atol=10 * atol, rtol=10 * atol)
+
+
+@transform
+def test_rows_of_a_transform_do_not_mix(case):
+    model, x = shaken(case).double(), case.examples(5).double()
+    z, ladj = model(x)
+    one = [model(row[None]) for row in x]
+    torch.testing.assert_close(z, torch.cat([z for z, _ in one]))
+    torch.testing.assert_close(ladj, torch.cat([ladj for _, ladj in one]))
+
+
+@transform
+def test_gradients_pass_a_transform(case):
+    model, x = shaken(case).train(), case.examples(16).requires_grad_()
+    z, ladj = model(x)
+    (z.square().sum() + ladj.sum()).backward()
+    assert torch.isfinite(x.grad).all()
+    assert x.grad.flatten(1).abs().sum(1).min() > 0
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+@transform
+def test_a_transform_is_saved_and_loaded(case, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    model, x = shaken(case), case.examples(3)
+    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, tmp_path / "t.safetensors")
+    other = case.model().eval()
+    other.load_state_dict(load_file(tmp_path / "t.safetensors"))
+    assert torch.equal(model(x)[0], other(x)[0])
+
+
+@transform
+def test_a_transform_refuses_bad_input_by_name(case):
+    model, x = shaken(case), case.examples(3)
+    z = model(x)[0].detach()
+    for call, name, good in ((model.forward, "[xz]", x), (model.inverse, "[xz]", z)):
+        with pytest.raises(ValueError, match=rf"^{name}: expected .* came"):
+            call(good[:0])
+        with pytest.raises(ValueError, match=rf"^{name}: expected finite values, came NaN"):
+            call(good * float("nan"))
+        with pytest.raises(TypeError, match=rf"^{name}: expected dtype .* came"):
+            call(good.long())
+        with pytest.raises(TypeError, match=rf"^{name}: expected a torch.Tensor"):
+            call(good.tolist())
+        with pytest.raises(ValueError, match=rf"^{name}: expected .* came"):
+            call(good[0])

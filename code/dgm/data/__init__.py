@@ -10,8 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dgm.data.defects import plant_defects
     from dgm.data.mixture import mixture_1d
     from dgm.data.mnist import Images, digits
+    from dgm.data.pair import gaussian_pair, gaussian_pair_law
     from dgm.data.pixel_art import AVATAR_ATTRIBUTES, Avatars, avatar_frequencies, avatars, draw_avatar
     from dgm.data.portrait import picture, picture_points
     from dgm.data.toys import TOYS, toy
@@ -25,9 +27,12 @@ HOMES = {
     "avatars": "pixel_art",
     "digits": "mnist",
     "draw_avatar": "pixel_art",
+    "gaussian_pair": "pair",
+    "gaussian_pair_law": "pair",
     "mixture_1d": "mixture",
     "picture": "portrait",
     "picture_points": "portrait",
+    "plant_defects": "defects",
     "toy": "toys",
 }
 
@@ -40,9 +45,12 @@ __all__ = [
     "avatars",
     "digits",
     "draw_avatar",
+    "gaussian_pair",
+    "gaussian_pair_law",
     "mixture_1d",
     "picture",
     "picture_points",
+    "plant_defects",
     "toy",
 ]
 

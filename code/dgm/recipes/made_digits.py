@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dgm import weights
 from dgm.autoregressive.made import MADE
 from dgm.data import digits
 from dgm.metrics import bits_per_dim, mean_and_error
+from dgm.recipes._jitter import jitter
 from dgm.training import cosine, fit
 
 NAME = "made_digits"
@@ -22,18 +22,6 @@ CONFIG = {"shape": (1, 28, 28), "hidden": (1_000,)}
 def build() -> MADE:
     """The model, not trained."""
     return MADE(**CONFIG)  # type: ignore[arg-type]
-
-
-def jitter(grey: Tensor, bend: float = 0.1, shift: float = 0.5) -> Tensor:
-    """Bend each picture by a random affine map: matrix entries vary by `bend`, the centre by `shift` pixels (sd).
-
-    3,500 digits are few: without it the network learns them by heart within minutes.
-    """
-    maps = torch.eye(2, 3, device=grey.device).repeat(len(grey), 1, 1)
-    maps[:, :, :2] += bend * torch.randn(len(grey), 2, 2, device=grey.device)
-    maps[:, :, 2] += shift * 2 / grey.shape[-1] * torch.randn(len(grey), 2, device=grey.device)
-    where = F.affine_grid(maps, list(grey.shape), align_corners=False)
-    return F.grid_sample(grey, where, align_corners=False)
 
 
 def objective(model: MADE, grey: Tensor) -> Tensor:
