@@ -10,6 +10,7 @@ import json
 import os
 import resource
 import sys
+import time
 
 from press.house import BUILD, CODE, ROOT
 
@@ -40,9 +41,15 @@ def start() -> None:
 
 
 def finish() -> str:
-    """What was loaded and how much memory it took, as JSON; called after the last cell."""
+    """What was loaded, and what memory and processor time it took, as JSON; called after the last cell."""
     modules = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
     files = {os.path.abspath(file) for file in modules if isinstance(file, str)}
     loaded = {path for path in files if _depends(path)} | {path for path in _opened if os.path.isfile(path)}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # kilobytes
-    return json.dumps({"loaded": sorted(os.path.relpath(p, ROOT) for p in loaded), "peak_mb": round(peak / 1024)})
+    return json.dumps(
+        {
+            "loaded": sorted(os.path.relpath(p, ROOT) for p in loaded),
+            "peak_mb": round(peak / 1024),
+            "seconds": time.process_time(),  # of this process: what others run beside it doesn't count
+        }
+    )
