@@ -28,6 +28,7 @@ def bits_per_dim(nats: Tensor, dims: int) -> Tensor:
         nats: negative log-likelihoods of whole examples, any shape.
         dims: the number of dimensions m (pixels times channels, or coordinates).
 
+    >>> import torch
     >>> round(bits_per_dim(torch.tensor([784 * math.log(2)], dtype=torch.float64), 784).item(), 12)
     1.0
     """
