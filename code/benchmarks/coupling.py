@@ -41,7 +41,8 @@ class Entrant(NamedTuple):
 class NflowsNet(nflows.nn.nets.MLP):
     """The library's own network, which takes the condition that its couplings pass on."""
 
-    def forward(self, inputs: Tensor, context: Tensor | None = None) -> Tensor:  # noqa: D102
+    def forward(self, inputs: Tensor, context: Tensor | None = None) -> Tensor:
+        """The library's own answer; there is no condition."""
         return super().forward(inputs)
 
 

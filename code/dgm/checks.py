@@ -28,7 +28,7 @@ def require(
     x: object,
     name: str,
     *,
-    shape: str | None = None,
+    shape: str | Sequence[str | int] | None = None,
     dtype: Kind | Sequence[Kind] | None = None,
     low: float | None = None,
     high: float | None = None,
@@ -39,8 +39,8 @@ def require(
     Args:
         x: what the caller gave.
         name: the argument's name, as the caller knows it.
-        shape: sizes separated by blanks. A number must match, a word stands for any size (the same word for the
-            same size; every size must be at least 1), ``...`` stands for any leading dimensions.
+        shape: sizes, separated by blanks or in a sequence. A number must match, a word stands for any size (the
+            same word for the same size; every size must be at least 1), ``...`` stands for any leading dimensions.
         dtype: ``"float"``, ``"int"``, ``"bool"``, a torch dtype, or several of these.
         low: smallest value allowed.
         high: largest value allowed.
@@ -65,7 +65,7 @@ def require(
             wanted = " or ".join(str(kind).removeprefix("torch.") for kind in kinds)
             raise TypeError(f"{name}: expected dtype {wanted}, came {str(x.dtype).removeprefix('torch.')}")
     if shape is not None:
-        _require_shape(x, name, shape.split())
+        _require_shape(x, name, shape.split() if isinstance(shape, str) else [str(size) for size in shape])
     if x.numel() == 0:
         raise ValueError(f"{name}: expected at least one value, came an empty tensor of shape {tuple(x.shape)}")
     # A sum is finite only if all its terms are; it is several times cheaper, and only where it is not (overflow

@@ -143,7 +143,8 @@ def run_stale(store: Store, asked: list[Page], workers: int) -> dict[str, bool]:
             else:
                 store.keep(run)
             if not bar.console.is_terminal:
-                console.print(f"{run.page.name}: {'failed' if run.error else 'ran'} in {run.seconds:.1f} s")
+                came = "failed" if run.error else f"ran in {run.seconds:.1f} s"
+                console.print(f"{run.page.name}: {came}")
 
         asyncio.run(execute.run_all(todo, workers, progress, done))
     if failures:

@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -152,6 +153,16 @@ def shaken(case: Case) -> nn.Module:
     return model.eval()
 
 
+def reloaded(case: Case, model: nn.Module, folder: Path) -> nn.Module:
+    """A fresh one with what was saved of the model."""
+    from safetensors.torch import load_file, save_file
+
+    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, folder / "m.safetensors")
+    other = case.model().eval()
+    other.load_state_dict(load_file(folder / "m.safetensors"))
+    return other
+
+
 @every
 def test_shapes_and_the_loss_is_the_mean(case):
     model, x = shaken(case), case.examples(5)
@@ -254,13 +265,8 @@ def test_float64(case):
 
 @every
 def test_save_and_load(case, tmp_path):
-    from safetensors.torch import load_file, save_file
-
     model, x = shaken(case), case.examples(3)
-    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, tmp_path / "m.safetensors")
-    other = case.model().eval()
-    other.load_state_dict(load_file(tmp_path / "m.safetensors"))
-    assert torch.equal(score(model, x), score(other, x))
+    assert torch.equal(score(model, x), score(reloaded(case, model, tmp_path), x))
 
 
 @every
@@ -403,13 +409,8 @@ def test_gradients_pass_a_transform(case):
 
 @transform
 def test_a_transform_is_saved_and_loaded(case, tmp_path):
-    from safetensors.torch import load_file, save_file
-
     model, x = shaken(case), case.examples(3)
-    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, tmp_path / "t.safetensors")
-    other = case.model().eval()
-    other.load_state_dict(load_file(tmp_path / "t.safetensors"))
-    assert torch.equal(model(x)[0], other(x)[0])
+    assert torch.equal(model(x)[0], reloaded(case, model, tmp_path)(x)[0])
 
 
 @transform

@@ -288,8 +288,7 @@ class MADE(nn.Module):
 
     def _flat(self, x: Tensor) -> Tensor:
         """Check a batch (B, *shape) and lay it out as int64 (B, m)."""
-        shape = " ".join(["B", *map(str, self.shape)])
-        x = require(x, "x", shape=shape, dtype=("float", "int"), low=0, high=self.values - 1)
+        x = require(x, "x", shape=("B", *self.shape), dtype=("float", "int"), low=0, high=self.values - 1)
         if x.is_floating_point() and (x != x.round()).any():
             raise ValueError(f"x: expected whole numbers 0 … {self.values - 1}, came fractions")
         return x.flatten(1).long()

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from dgm.checks import require, require_count, require_number
-from dgm.nn.flow import Chain, Flow, Logit, Squeeze, StandardNormal, per_example, words
+from dgm.nn.flow import Chain, Flow, Logit, Squeeze, StandardNormal, per_example
 from dgm.nn.mlp import mlp
 
 # --- masks: True where a variable stays ------------------------------------------------------------------------
@@ -70,7 +71,7 @@ class AdditiveCoupling(nn.Module):
 
     def _shift(self, x: Tensor, name: str) -> Tensor:
         x = require(x, name, shape=_batch_of(self.mask), dtype="float")
-        return require(self.net(x * self.mask), "net", shape=words(x.shape[1:])) * ~self.mask
+        return require(self.net(x * self.mask), "net", shape=("B", *x.shape[1:])) * ~self.mask
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Add the shift."""
@@ -109,7 +110,7 @@ class AffineCoupling(nn.Module):
 
     def _scale_and_shift(self, x: Tensor, name: str) -> tuple[Tensor, Tensor]:
         x = require(x, name, shape=_batch_of(self.mask), dtype="float")
-        both = require(self.net(x * self.stays), "net", shape=words((2 * x.shape[1], *x.shape[2:])))
+        both = require(self.net(x * self.stays), "net", shape=("B", 2 * x.shape[1], *x.shape[2:]))
         raw, shift = both.chunk(2, dim=1)
         return torch.tanh(raw / self.bound) * (self.bound * self.moves), shift * self.moves
 
@@ -124,9 +125,9 @@ class AffineCoupling(nn.Module):
         return (z - shift) * (-log_scale).exp(), -per_example(log_scale)
 
 
-def _batch_of(mask: Tensor) -> str:
-    """The batches that a mask fits, as `require` reads them: (4, 1, 1) → ``"B 4 size1 size2"``."""
-    return " ".join(["B", *(str(size) if size > 1 else f"size{i}" for i, size in enumerate(mask.shape))])
+def _batch_of(mask: Tensor) -> list[str | int]:
+    """The batches that a mask fits, as `require` reads them: (4, 1, 1) → B, 4, size1, size2."""
+    return ["B", *(size if size > 1 else f"size{i}" for i, size in enumerate(mask.shape))]
 
 
 # --- linear maps between couplings -----------------------------------------------------------------------------
@@ -292,7 +293,7 @@ class Multiscale(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, C, H, W) → (B, C·H·W)."""
-        x = require(x, "x", shape=words(self.shape), dtype="float")
+        x = require(x, "x", shape=("B", *self.shape), dtype="float")
         total, gone = x.new_zeros(len(x)), []
         for level, (channels, _, _) in zip(self.levels, self.parts, strict=True):
             x, ladj = level(x)
@@ -307,7 +308,7 @@ class Multiscale(nn.Module):
         parts = [part.unflatten(1, shape) for part, shape in zip(z.split(sizes, 1), self.parts, strict=True)]
         x, total = parts[-1], z.new_zeros(len(z))
         for depth in reversed(range(len(parts))):
-            x, ladj = self.levels[depth].inverse(x)  # type: ignore[operator]
+            x, ladj = cast(Chain, self.levels[depth]).inverse(x)
             total = total + ladj
             if depth:
                 x = torch.cat([parts[depth - 1], x], 1)

@@ -198,7 +198,7 @@ class Normal:
 def _beside(x: Tensor, h: Tensor, numbers: int = 1) -> Tensor:
     """Return h if it has so many numbers for each of x: broadcasting would hide a mistake."""
     batch, first, *rest = require(x, "x", dtype="float").shape
-    return require(h, "h", shape=" ".join(map(str, [batch, numbers * first, *rest])), dtype="float")
+    return require(h, "h", shape=(batch, numbers * first, *rest), dtype="float")
 
 
 # --- networks for digits ---------------------------------------------------------------------------------------
@@ -269,7 +269,7 @@ class Autoencoder(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Codes (B, D) of examples (B, *shape)."""
-        return self.encoder(require(x, "x", shape=_batch(self.shape), dtype="float"))
+        return self.encoder(require(x, "x", shape=("B", *self.shape), dtype="float"))
 
     def decode(self, z: Tensor) -> Tensor:
         """Examples (B, *shape) for codes (B, D)."""
@@ -277,7 +277,7 @@ class Autoencoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Reconstructions x̂ of x, (B, *shape)."""
-        return require(self.decode(self.encode(x)), "decoder(z)", shape=" ".join(map(str, x.shape)))
+        return require(self.decode(self.encode(x)), "decoder(z)", shape=x.shape)
 
     def errors(self, x: Tensor) -> Tensor:
         r"""Squared errors $|\x - \hat\x|^2$, summed over the coordinates, (B,)."""
@@ -320,13 +320,13 @@ class VAE(nn.Module):
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log sd of q(z | x), each (B, D)."""
-        out = self.encoder(require(x, "x", shape=_batch(self.shape), dtype="float"))
+        out = self.encoder(require(x, "x", shape=("B", *self.shape), dtype="float"))
         mean, log_sd = require(out, "encoder(x)", shape=f"{len(x)} {2 * self.latent}").chunk(2, 1)
         return mean, log_sd.clamp(-LOG_SD, LOG_SD)
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
         """log p(x | z) in nats, (S, B), of examples x (B, *shape) with S codes for each, z (S, B, D)."""
-        x = require(x, "x", shape=_batch(self.shape), dtype="float")
+        x = require(x, "x", shape=("B", *self.shape), dtype="float")
         z = require(z, "z", shape=f"S {len(x)} {self.latent}", dtype="float")
         h, repeated = self.decoder(z.flatten(0, 1)), x.expand(len(z), *x.shape).flatten(0, 1)
         return self.likelihood.log_prob(repeated, h).unflatten(0, z.shape[:2])
@@ -376,7 +376,7 @@ class VAE(nn.Module):
         """
         samples = require_count(samples, "samples")
         found = []
-        for part in require(x, "x", shape=_batch(self.shape), dtype="float").split(max(1, ROWS // samples)):
+        for part in require(x, "x", shape=("B", *self.shape), dtype="float").split(max(1, ROWS // samples)):
             counts = [min(ROWS, samples - done) for done in range(0, samples, ROWS)]
             log_w = torch.cat([self.log_weights(part, count, generator=generator) for count in counts])
             found.append(log_w.logsumexp(0) - math.log(samples))
@@ -413,8 +413,3 @@ class VAE(nn.Module):
         """z = μ + σε, (S, B, D)."""
         size = (require_count(samples, "samples"), *mean.shape)
         return mean + log_sd.exp() * torch.randn(size, generator=generator, dtype=mean.dtype, device=mean.device)
-
-
-def _batch(shape: Sequence[int]) -> str:
-    """The shape of a batch of examples, as `require` reads it."""
-    return " ".join(["B", *map(str, shape)])

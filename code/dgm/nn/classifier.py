@@ -47,8 +47,7 @@ class Classifier(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """What the last layer sees of pictures (B, C, H, W) in [0, 1]: shape (B, 64)."""
-        shape = " ".join(["B", *map(str, self.shape)])
-        return self.body(require(x, "x", shape=shape, dtype="float", low=0.0, high=1.0))
+        return self.body(require(x, "x", shape=("B", *self.shape), dtype="float", low=0.0, high=1.0))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Logits of each question, shape (B, answers)."""

@@ -13,7 +13,8 @@ Source: Danilo Rezende, Shakir Mohamed (2015), Variational Inference with Normal
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -22,14 +23,29 @@ from torch import Generator, Tensor, nn
 from dgm.checks import require, require_count, require_number
 
 
+class Transform(Protocol):
+    """What a transform does; the lists of torch forget it."""
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """From x to (z, ladj)."""
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """From z to (x, ladj)."""
+
+
+class Base(Protocol):
+    """What a base does."""
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Nats, (B,)."""
+
+    def sample(self, n: int, *, generator: Generator | None = None) -> Tensor:
+        """Draw `n`."""
+
+
 def per_example(values: Tensor) -> Tensor:
     """Sum everything but the batch dimension: (B, …) → (B,)."""
     return values.reshape(len(values), -1).sum(1)
-
-
-def words(shape: Sequence[int]) -> str:
-    """A batch of this shape, as `require` reads it: (1, 28, 28) → ``"B 1 28 28"``."""
-    return " ".join(["B", *map(str, shape)])
 
 
 def _rows(x: Tensor, name: str) -> Tensor:
@@ -42,12 +58,8 @@ def _rows(x: Tensor, name: str) -> Tensor:
 # --- bases -----------------------------------------------------------------------------------------------------
 
 
-class StandardNormal(nn.Module):
-    r"""$\N(0, I)$ over tensors of one shape.
-
-    Args:
-        shape: of one example.
-    """
+class _Boxed(nn.Module):
+    """What laws over tensors of one shape share."""
 
     zero: Tensor
 
@@ -56,41 +68,45 @@ class StandardNormal(nn.Module):
         self.shape = tuple(require_count(size, "shape") for size in shape)
         self.register_buffer("zero", torch.zeros(()), persistent=False)  # knows the device and the dtype
 
+    def _draw(self, law: Callable[..., Tensor], n: int, generator: Generator | None) -> Tensor:
+        """`n` tensors from `torch.randn` or `torch.rand`, (n, *shape)."""
+        size = (require_count(n, "n"), *self.shape)
+        return law(size, generator=generator, dtype=self.zero.dtype, device=self.zero.device)
+
+
+class StandardNormal(_Boxed):
+    r"""$\N(0, I)$ over tensors of one shape.
+
+    Args:
+        shape: of one example.
+    """
+
     def log_prob(self, z: Tensor) -> Tensor:
         r"""$-\tfrac12 |\z|^2 - \tfrac m2 \log 2\pi$ in nats: (B, *shape) → (B,)."""
-        z = require(z, "z", shape=words(self.shape), dtype="float")
+        z = require(z, "z", shape=("B", *self.shape), dtype="float")
         return per_example(-0.5 * z.square() - 0.5 * math.log(2 * math.pi))
 
     def sample(self, n: int, *, generator: Generator | None = None) -> Tensor:
         """Draw `n` of them, (n, *shape)."""
-        size = (require_count(n, "n"), *self.shape)
-        return torch.randn(size, generator=generator, dtype=self.zero.dtype, device=self.zero.device)
+        return self._draw(torch.randn, n, generator)
 
 
-class Uniform(nn.Module):
+class Uniform(_Boxed):
     r"""Density 1 on the cube $[0, 1]^m$, 0 outside.
 
     Args:
         shape: of one example.
     """
 
-    zero: Tensor
-
-    def __init__(self, shape: Sequence[int]) -> None:
-        super().__init__()
-        self.shape = tuple(require_count(size, "shape") for size in shape)
-        self.register_buffer("zero", torch.zeros(()), persistent=False)
-
     def log_prob(self, z: Tensor) -> Tensor:
         """0 in the cube and −∞ outside, in nats: (B, *shape) → (B,)."""
-        z = require(z, "z", shape=words(self.shape), dtype="float")
+        z = require(z, "z", shape=("B", *self.shape), dtype="float")
         outside = per_example((z < 0) | (z > 1)) > 0
         return z.new_zeros(len(z)).masked_fill(outside, -math.inf)
 
     def sample(self, n: int, *, generator: Generator | None = None) -> Tensor:
         """Draw `n` of them, (n, *shape)."""
-        size = (require_count(n, "n"), *self.shape)
-        return torch.rand(size, generator=generator, dtype=self.zero.dtype, device=self.zero.device)
+        return self._draw(torch.rand, n, generator)
 
 
 # --- transforms and flows --------------------------------------------------------------------------------------
@@ -124,7 +140,7 @@ class Chain(nn.Module):
         """From latents to data: x and the log-determinant (B,) of this direction, minus that of `forward` at x."""
         total = require(z, "z", dtype="float").new_zeros(z.shape[:1])
         for transform in reversed(self.transforms):
-            z, ladj = transform.inverse(z)  # type: ignore[operator]
+            z, ladj = cast(Transform, transform).inverse(z)
             total = total + ladj
         return z, total
 
@@ -149,7 +165,7 @@ class Inverse(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The inner transform's `inverse`."""
-        return self.transform.inverse(x)  # type: ignore[operator]
+        return cast(Transform, self.transform).inverse(x)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The inner transform's `forward`."""
@@ -179,7 +195,7 @@ class Flow(Chain):
     def log_prob(self, x: Tensor) -> Tensor:
         """Exact log-density in nats, (B,)."""
         z, ladj = self(x)
-        return self.base.log_prob(z) + ladj  # type: ignore[operator]
+        return cast(Base, self.base).log_prob(z) + ladj
 
     def loss(self, x: Tensor) -> Tensor:
         """Mean negative log-density of a batch, nats."""
@@ -188,7 +204,7 @@ class Flow(Chain):
     @torch.no_grad()
     def sample(self, n: int, *, generator: Generator | None = None) -> Tensor:
         """Draw `n` examples: one draw from the base, one pass back."""
-        return self.inverse(self.base.sample(n, generator=generator))[0]  # type: ignore[operator]
+        return self.inverse(cast(Base, self.base).sample(n, generator=generator))[0]
 
 
 # --- rearranging: the log-determinant is 0 ---------------------------------------------------------------------
@@ -207,7 +223,7 @@ class Flatten(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, *shape) → (B, m)."""
-        x = require(x, "x", shape=words(self.shape), dtype="float")
+        x = require(x, "x", shape=("B", *self.shape), dtype="float")
         return x.flatten(1), x.new_zeros(len(x))
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:

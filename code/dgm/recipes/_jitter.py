@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def jitter(grey: Tensor, bend: float = 0.1, shift: float = 0.5) -> Tensor:
@@ -20,3 +20,8 @@ def jitter(grey: Tensor, bend: float = 0.1, shift: float = 0.5) -> Tensor:
     maps[:, :, 2] += shift * 2 / grey.shape[-1] * torch.randn(len(grey), 2, device=grey.device)
     where = F.affine_grid(maps, list(grey.shape), align_corners=False)
     return F.grid_sample(grey, where, align_corners=False)
+
+
+def bits(model: nn.Module, grey: Tensor, **jitters: float) -> Tensor:
+    """What a model of binary digits gets to see of grey ones: jittered while it trains, thresholded at 128 always."""
+    return ((jitter(grey, **jitters) if model.training else grey) > 0.5).float()

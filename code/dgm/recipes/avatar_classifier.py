@@ -9,16 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dgm import weights
 from dgm.checks import require
 from dgm.data import AVATAR_ATTRIBUTES, avatars
 from dgm.metrics.samples import compare
 from dgm.nn.classifier import Classifier
 from dgm.recipes._jitter import jitter
-from dgm.training import cosine, fit, untouched
+from dgm.recipes._shared import keep, shown, trained
+from dgm.training import cosine, fit
 
 NAME = "avatar_classifier"
-CONFIG = {"shape": (3, 16, 16), "classes": [len(values) for values in AVATAR_ATTRIBUTES.values()]}
+CONFIG: dict[str, Any] = {"shape": (3, 16, 16), "classes": [len(values) for values in AVATAR_ATTRIBUTES.values()]}
 
 
 def build() -> Classifier:
@@ -54,32 +54,19 @@ def train(*, steps: int = 1_500, seed: int = 0, folder: Path | None = None, **op
         seed=seed,
         **options,
     )
-    model.load_state_dict(weights.halved(model.state_dict()))
-    info = {
-        "data": "avatars of 16 × 16, a little moved, bent and noisy; 1,400 for training",
-        "config": CONFIG,
-        "seed": seed,
-        "seconds": history.seconds,
-        "curve": history.as_dict(),
-        "metrics": scores(model),
-    }
-    weights.save(NAME, model.state_dict(), info, folder=folder, half=True)
+    data = "avatars of 16 × 16, a little moved, bent and noisy; 1,400 for training"
+    keep(NAME, model, scores, history, data=data, config=CONFIG, seed=seed, folder=folder)
 
 
 def load(*, folder: Path | None = None) -> Classifier:
     """The trained classifier."""
-    model = build()
-    weights.load_into(model, NAME, folder=folder)
-    return model.eval().requires_grad_(False)
+    return trained(NAME, build(), folder).requires_grad_(False)
 
 
 def sample(n: int, *, seed: int = 0, folder: Path | None = None) -> Tensor:
     """A classifier draws nothing; these are `n` of the pictures it learns from, as it sees them: (n, 3, 16, 16)."""
     del folder
-    with untouched():
-        torch.manual_seed(seed)
-        images = avatars("train").images
-        return seen(images[torch.randint(len(images), (n,))])
+    return shown(avatars("train").images, seen, n, seed)
 
 
 def evaluate(*, folder: Path | None = None) -> dict[str, float]:
@@ -101,13 +88,17 @@ def scores(model: Classifier) -> dict[str, float]:
 @torch.no_grad()
 def features(images: Tensor, *, folder: Path | None = None) -> Tensor:
     """The 64 features of pictures (N, 3, S, S) in [0, 1], S a multiple of 16, averaged to 16 × 16: shape (N, 64)."""
-    model = load(folder=folder)
+    return _features(load(folder=folder), images)
+
+
+def _features(model: Classifier, images: Tensor) -> Tensor:
     require(images, "images", shape="N 3 S S", dtype="float")
     if images.shape[-1] % 16:
         raise ValueError(f"images: expected sides of a multiple of 16 pixels, came {tuple(images.shape)}")
     return torch.cat([model.features(F.adaptive_avg_pool2d(x, 16)) for x in images.split(500)])
 
 
+@torch.no_grad()
 def judge(images: Tensor, *, folder: Path | None = None) -> dict[str, float]:
     """Compare drawn avatars with the 400 of the test split, on this classifier's features.
 
@@ -118,4 +109,5 @@ def judge(images: Tensor, *, folder: Path | None = None) -> dict[str, float]:
     Returns:
         What `dgm.metrics.samples.compare` gives.
     """
-    return compare(features(avatars("test").images, folder=folder), features(images, folder=folder))
+    model = load(folder=folder)
+    return compare(_features(model, avatars("test").images), _features(model, images))

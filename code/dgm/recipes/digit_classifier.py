@@ -8,15 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dgm import weights
 from dgm.data import digits
 from dgm.metrics.samples import compare, inception_score
 from dgm.nn.classifier import Classifier
 from dgm.recipes._jitter import jitter
-from dgm.training import cosine, fit, untouched
+from dgm.recipes._shared import keep, shown, trained
+from dgm.training import cosine, fit
 
 NAME = "digit_classifier"
-CONFIG = {"shape": (1, 28, 28), "classes": (10,)}
+CONFIG: dict[str, Any] = {"shape": (1, 28, 28), "classes": (10,)}
 
 
 def build() -> Classifier:
@@ -53,32 +53,19 @@ def train(*, steps: int = 4_000, seed: int = 0, folder: Path | None = None, **op
         seed=seed,
         **options,
     )
-    model.load_state_dict(weights.halved(model.state_dict()))
-    info = {
-        "data": "digits under a random affine jitter, half of them thresholded; 3,500 for training",
-        "config": CONFIG,
-        "seed": seed,
-        "seconds": history.seconds,
-        "curve": history.as_dict(),
-        "metrics": scores(model),
-    }
-    weights.save(NAME, model.state_dict(), info, folder=folder, half=True)
+    data = "digits under a random affine jitter, half of them thresholded; 3,500 for training"
+    keep(NAME, model, scores, history, data=data, config=CONFIG, seed=seed, folder=folder)
 
 
 def load(*, folder: Path | None = None) -> Classifier:
     """The trained classifier."""
-    model = build()
-    weights.load_into(model, NAME, folder=folder)
-    return model.eval().requires_grad_(False)
+    return trained(NAME, build(), folder).requires_grad_(False)
 
 
 def sample(n: int, *, seed: int = 0, folder: Path | None = None) -> Tensor:
     """A classifier draws nothing; these are `n` of the pictures it learns from, as it sees them: (n, 1, 28, 28)."""
     del folder
-    with untouched():
-        torch.manual_seed(seed)
-        images = digits("train").images
-        return seen(images[torch.randint(len(images), (n,))])
+    return shown(digits("train").images, seen, n, seed)
 
 
 def evaluate(*, folder: Path | None = None) -> dict[str, float]:
@@ -99,7 +86,10 @@ def scores(model: Classifier) -> dict[str, float]:
 @torch.no_grad()
 def features(images: Tensor, *, folder: Path | None = None) -> Tensor:
     """The 64 features of pictures (N, 1, 28, 28) in [0, 1]: shape (N, 64)."""
-    model = load(folder=folder)
+    return _features(load(folder=folder), images)
+
+
+def _features(model: Classifier, images: Tensor) -> Tensor:
     return torch.cat([model.features(x) for x in images.split(500)])
 
 
@@ -117,5 +107,6 @@ def judge(images: Tensor, *, binary: bool = False, folder: Path | None = None) -
     """
     real = digits("test", binary=binary).images
     fake = (images > 0.5).float() if binary else images
-    found = compare(features(real, folder=folder), features(fake, folder=folder))
-    return found | {"inception score": inception_score(load(folder=folder).probabilities(fake))}
+    model = load(folder=folder)
+    near = _features(model, fake)
+    return compare(_features(model, real), near) | {"inception score": inception_score(model.head(near).softmax(1))}

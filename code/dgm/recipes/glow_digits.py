@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,18 @@ from dgm.flows.coupling import glow
 from dgm.foundations.counting import PixelGenerator
 from dgm.metrics import bits_per_dim, mean_and_error
 from dgm.nn.flow import Dequantised
+from dgm.recipes._shared import keep, trained
 from dgm.training import cosine, fit
 
 NAME = "glow_digits"
 # α: on validation after 400 steps 0.05 gave 2.03 bits/dim, 0.01 1.76, 0.002 1.63, 0.0005 1.58, 0.00005 1.54 (width 32).
-CONFIG = {"shape": (1, 28, 28), "levels": 2, "depth": 8, "width": 48, "alpha": 5e-5}
+CONFIG: dict[str, Any] = {"shape": (1, 28, 28), "levels": 2, "depth": 8, "width": 48, "alpha": 5e-5}
 
 
 def build() -> Dequantised:
     """The model, not trained."""
     # In this memory format a step takes two thirds of the time on a CPU.
-    return Dequantised(glow(**CONFIG)).to(memory_format=torch.channels_last)  # type: ignore[arg-type]
+    return Dequantised(glow(**CONFIG)).to(memory_format=torch.channels_last)
 
 
 def moved(x: Tensor) -> Tensor:
@@ -59,23 +61,14 @@ def train(*, steps: int = 6_000, seed: int = 0, folder: Path | None = None, **op
         seed=seed,
         **options,
     )
-    model.load_state_dict(weights.halved(model.state_dict()))
-    info = {
-        "data": "digits with 256 grey levels, moved by up to a pixel; 3,500 for training",
-        "config": CONFIG,
-        "seed": seed,
-        "seconds": history.seconds,
-        "curve": history.as_dict(),
-        "metrics": scores(model, min(16, steps)),  # a trial of a few steps is scored at once
-    }
-    weights.save(NAME, model.state_dict(), info, folder=folder, half=True)
+    data = "digits with 256 grey levels, moved by up to a pixel; 3,500 for training"
+    measure = partial(scores, samples=min(16, steps))  # a trial of a few steps is scored at once
+    keep(NAME, model, measure, history, data=data, config=CONFIG, seed=seed, folder=folder)
 
 
 def load(*, folder: Path | None = None) -> Dequantised:
     """The trained model."""
-    model = build()
-    weights.load_into(model, NAME, folder=folder)
-    return model.eval()
+    return trained(NAME, build(), folder)
 
 
 def sample(n: int, *, seed: int = 0, folder: Path | None = None) -> Tensor:

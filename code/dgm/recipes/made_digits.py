@@ -8,25 +8,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dgm import weights
 from dgm.autoregressive.made import MADE
 from dgm.data import digits
 from dgm.metrics import bits_per_dim, mean_and_error
-from dgm.recipes._jitter import jitter
+from dgm.recipes._jitter import bits
+from dgm.recipes._shared import keep, trained
 from dgm.training import cosine, fit
 
 NAME = "made_digits"
-CONFIG = {"shape": (1, 28, 28), "hidden": (1_000,)}
+CONFIG: dict[str, Any] = {"shape": (1, 28, 28), "hidden": (1_000,)}
 
 
 def build() -> MADE:
     """The model, not trained."""
-    return MADE(**CONFIG)  # type: ignore[arg-type]
+    return MADE(**CONFIG)
 
 
 def objective(model: MADE, grey: Tensor) -> Tensor:
     """The model's loss on grey pictures: jittered while it trains, then thresholded as all binary digits are."""
-    return model.loss(((jitter(grey) if model.training else grey) > 0.5).float())
+    return model.loss(bits(model, grey))
 
 
 def train(*, steps: int = 12_000, seed: int = 0, folder: Path | None = None, **options: Any) -> None:
@@ -46,23 +46,13 @@ def train(*, steps: int = 12_000, seed: int = 0, folder: Path | None = None, **o
         seed=seed,
         **options,
     )
-    model.load_state_dict(weights.halved(model.state_dict()))
-    info = {
-        "data": "digits, thresholded at 128 after a random affine jitter; 3,500 for training",
-        "config": CONFIG,
-        "seed": seed,
-        "seconds": history.seconds,
-        "curve": history.as_dict(),
-        "metrics": scores(model),
-    }
-    weights.save(NAME, model.state_dict(), info, folder=folder, half=True)
+    data = "digits, thresholded at 128 after a random affine jitter; 3,500 for training"
+    keep(NAME, model, scores, history, data=data, config=CONFIG, seed=seed, folder=folder)
 
 
 def load(*, folder: Path | None = None) -> MADE:
     """The trained model."""
-    model = build()
-    weights.load_into(model, NAME, folder=folder)
-    return model.eval()
+    return trained(NAME, build(), folder)
 
 
 def sample(n: int, *, seed: int = 0, folder: Path | None = None) -> Tensor:

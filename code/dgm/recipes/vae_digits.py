@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +15,36 @@ from dgm import weights
 from dgm.data import digits
 from dgm.latent.vae import VAE, Bernoulli, ConvDecoder, ConvEncoder
 from dgm.metrics import mean_and_error
-from dgm.recipes._jitter import jitter
-from dgm.training import cosine, fit
+from dgm.recipes._jitter import bits
+from dgm.recipes._shared import keep, trained
+from dgm.training import History, cosine, fit
 
 NAME = "vae_digits"
-CONFIG = {"latent": 16, "width": 32}
+CONFIG: dict[str, Any] = {"latent": 16, "width": 32}
 
 
-def build() -> VAE:
-    """The model, not trained."""
-    latent, width = CONFIG["latent"], CONFIG["width"]
+def vae(latent: int, width: int) -> VAE:
+    """A convolutional VAE of binary digits."""
     encoder, decoder = ConvEncoder(2 * latent, width), ConvDecoder(latent, width)
     return VAE(encoder, decoder, Bernoulli(), shape=(1, 28, 28), latent=latent)
 
 
+def build() -> VAE:
+    """The model, not trained."""
+    return vae(**CONFIG)
+
+
 def objective(model: VAE, grey: Tensor) -> Tensor:
     """The model's loss on grey pictures: jittered while it trains, then thresholded as all binary digits are."""
-    return model.loss(((jitter(grey) if model.training else grey) > 0.5).float())
+    return model.loss(bits(model, grey))
 
 
-def train(*, steps: int = 12_000, seed: int = 0, folder: Path | None = None, **options: Any) -> None:
-    """Train and write the weights into `folder` (None: the package's own)."""
-    torch.manual_seed(seed)
-    model = build()
-    history = fit(
+def run(model: VAE, loss: Callable[[VAE, Tensor], Tensor], *, steps: int, seed: int, **options: Any) -> History:
+    """Train a VAE of digits; `vae_plane` trains in the same way."""
+    return fit(
         model,
         digits("train").images,
-        loss=objective,
+        loss=loss,
         validation=digits("validation").images,
         steps=steps,
         batch_size=100,
@@ -50,23 +55,21 @@ def train(*, steps: int = 12_000, seed: int = 0, folder: Path | None = None, **o
         seed=seed,
         **options,
     )
-    model.load_state_dict(weights.halved(model.state_dict()))
-    info = {
-        "data": "digits, thresholded at 128 after a random affine jitter; 3,500 for training",
-        "config": CONFIG,
-        "seed": seed,
-        "seconds": history.seconds,
-        "curve": history.as_dict(),
-        "metrics": scores(model, min(1_000, steps)),  # a trial of a few steps is scored at once
-    }
-    weights.save(NAME, model.state_dict(), info, folder=folder, half=True)
+
+
+def train(*, steps: int = 12_000, seed: int = 0, folder: Path | None = None, **options: Any) -> None:
+    """Train and write the weights into `folder` (None: the package's own)."""
+    torch.manual_seed(seed)
+    model = build()
+    history = run(model, objective, steps=steps, seed=seed, **options)
+    data = "digits, thresholded at 128 after a random affine jitter; 3,500 for training"
+    measure = partial(scores, samples=min(1_000, steps))  # a trial of a few steps is scored at once
+    keep(NAME, model, measure, history, data=data, config=CONFIG, seed=seed, folder=folder)
 
 
 def load(*, folder: Path | None = None) -> VAE:
     """The trained model."""
-    model = build()
-    weights.load_into(model, NAME, folder=folder)
-    return model.eval()
+    return trained(NAME, build(), folder)
 
 
 def sample(n: int, *, seed: int = 0, folder: Path | None = None) -> Tensor:
