@@ -64,7 +64,7 @@ def build(only: str | None = None, *, workers: int | None = None) -> None:
 
 def _build(only: str | None, workers: int | None) -> None:
     began = time.perf_counter()
-    with _alone():
+    with _alone() as lock:
         inputs = fingerprint()
         if only is None and up_to_date(inputs):
             console.print(f"nothing changed: {SITE.relative_to(ROOT)}/index.html is up to date")
@@ -74,12 +74,12 @@ def _build(only: str | None, workers: int | None) -> None:
         ran = run_stale(store, asked, workers or execute.cores())
         stale = [page.name for page in chapters() if not store.state(page).fresh]
         if only is not None and stale:
-            sphinx(preview=asked[0], without=stale)
+            sphinx(lock, preview=asked[0], without=stale)
             shutil.rmtree(PREVIEW, ignore_errors=True)
             os.rename(NEXT / "_build" / "html", PREVIEW)
             console.print(f"{PREVIEW.relative_to(ROOT)}/{asked[0].name}.html (not yet run: {', '.join(stale)})")
             return
-        sphinx()
+        sphinx(lock)
         notebooks.export(NEXT / "_build" / "html", NOTEBOOKS)
         _swap()
         _report(store, ran, began)
@@ -88,12 +88,12 @@ def _build(only: str | None, workers: int | None) -> None:
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """One build at a time: a second one waits."""
+def _alone() -> Iterator[int]:
+    """One build at a time: a second one waits, for all processes that hold the lock which this yields."""
     PRESS.mkdir(parents=True, exist_ok=True)
     with (PRESS / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+        yield lock.fileno()
 
 
 def fingerprint() -> str:
@@ -169,10 +169,11 @@ def _bar() -> Progress:
 # --- pages -----------------------------------------------------------------------------------------------------
 
 
-def sphinx(*, preview: Page | None = None, without: list[str] | None = None) -> None:
+def sphinx(lock: int, *, preview: Page | None = None, without: list[str] | None = None) -> None:
     """Build every page into a new folder, strictly: a warning is an error.
 
     Args:
+        lock: the build's; Sphinx holds it too, for if this process is killed it writes on into the same folder.
         preview: only warnings of this page count.
         without: pages that have no outputs yet and are built without.
 
@@ -197,7 +198,7 @@ def sphinx(*, preview: Page | None = None, without: list[str] | None = None) -> 
     quiet = os.environ | {"PYTHONWARNINGS": "ignore", "NO_COLOR": "1"}
     with console.status("building the pages"):
         ended = subprocess.run(
-            command, cwd=ROOT, env=quiet, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            command, cwd=ROOT, env=quiet, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=(lock,)
         )
     write_atomically(LOG, ended.stdout)
     warnings = warnings_of(ended.stdout)

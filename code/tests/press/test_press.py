@@ -1,10 +1,12 @@
 """The parts of press one by one; the whole machine is in test_machine.py."""
 
+import fcntl
 import json
 import os
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 from bs4 import BeautifulSoup
@@ -421,3 +423,28 @@ def test_pages_are_mended():
     image = soup.find("img")
     assert (image["width"], image["height"], image.get("style")) == ("700", "300", None)
     assert [cell.name for cell in soup.find("tr").find_all(True)] == ["td", "th"]
+
+
+def test_the_lock_outlives_a_killed_build_as_long_as_its_sphinx_writes(tmp_path):
+    """Sphinx goes on when its parent is killed; whoever builds next must not meet it in the same folder."""
+    stub = tmp_path / "jupyter-book"
+    stub.write_text(f"#!{sys.executable}\nimport os, time\nos.mkdir({str(tmp_path / 'writes')!r})\ntime.sleep(3)\n")
+    stub.chmod(0o755)
+    begin = (
+        "import sys; from pathlib import Path; from press import build;"
+        f"build.PRESS = Path({str(tmp_path)!r}); build.NEXT = build.PRESS / 'next';"
+        f"sys.executable = {str(tmp_path / 'python')!r};\n"
+        "with build._alone() as lock: build.sphinx(lock)"
+    )
+    running = subprocess.Popen([sys.executable, "-c", begin])
+    while not (tmp_path / "writes").exists():
+        assert running.poll() is None
+        time.sleep(0.01)
+    running.kill()
+    running.wait()
+    with (tmp_path / "lock").open("w") as lock:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        began = time.monotonic()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    assert time.monotonic() - began < 10
