@@ -1,4 +1,4 @@
-"""One training loop for every model: the same call on a CPU, on a GPU and under ``accelerate launch``.
+"""One training loop for every model and every game: the same on a CPU, on a GPU and under ``accelerate launch``.
 
 A step is a pure function of (weights, seed, number of the step): it draws its examples and its noise from a
 source of chance made from the seed and that number. So a run that was killed and taken up again ends in the
@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -52,6 +52,22 @@ class History:
     steps: list[int] = field(default_factory=list)  # steps done by then
     train: list[float] = field(default_factory=list)  # mean loss of the steps since the entry before
     validation: list[float] = field(default_factory=list)  # empty without validation data
+    best: int | None = None  # the step whose weights were kept (keep_best)
+    seconds: float = 0.0  # of all calls together, where a run was taken up again
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON can hold them."""
+        return asdict(self)
+
+
+@dataclass
+class GameHistory:
+    """How a game went; one entry a logged step in each list."""
+
+    steps: list[int] = field(default_factory=list)  # steps done by then
+    critic: list[float] = field(default_factory=list)  # mean loss of the updates since the entry before
+    generator: list[float] = field(default_factory=list)  # the same; neither says how good the samples are
+    measures: dict[str, list[float]] = field(default_factory=dict)  # what `measure` gave, by name
     best: int | None = None  # the step whose weights were kept (keep_best)
     seconds: float = 0.0  # of all calls together, where a run was taken up again
 
@@ -125,35 +141,17 @@ def fit(
     """
     train = _examples(data, "data")
     held = None if validation is None else _examples(validation, "validation", like=train)
-    steps, every = require_count(steps, "steps"), require_count(every, "every")
-    size = min(require_count(batch_size, "batch_size"), len(train[0]))
-    seed = require_count(seed, "seed", low=0)
+    common = _checked(steps, every, batch_size, len(train[0]), seed, clip, ema, schedule, optimizer)
     lr = require_number(lr, "lr", low=0.0, open_low=True)
-    if clip is not None:
-        clip = require_number(clip, "clip", low=0.0, open_low=True)
-    if ema is not None and not 0.0 < require_number(ema, "ema") < 1.0:
-        raise ValueError(f"ema: expected a number in (0, 1), came {ema!r}")
-    if schedule is not None and not callable(schedule):
-        raise TypeError(f"schedule: expected a function of the step, came {schedule!r}")
     if keep_best and held is None:
         raise ValueError("keep_best: expected validation data beside it, came none")
-    if optimizer is not None and not callable(optimizer):
-        raise TypeError(f"optimizer: expected a function (parameters, lr=…), came {type(optimizer).__name__}")
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model: expected a torch.nn.Module, came {model!r}")
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if not parameters:
-        raise ValueError("model: expected a parameter with requires_grad, came none")
+    parameters = _trainable(model, "model")
     if not callable(model.loss if loss is None and hasattr(model, "loss") else loss):
         raise TypeError(f"loss: expected a function (or a model with a method 'loss'), came {loss!r}")
 
     accelerator = _accelerator(log, tracker)
-    world, rank, device = accelerator.num_processes, accelerator.process_index, accelerator.device
-    if size % world:
-        raise ValueError(f"batch_size: expected a multiple of the {world} processes, came {size}")
-    with _moved(model, device):
+    with _moved(model, accelerator.device):
         raw = (optimizer or torch.optim.Adam)(parameters, lr=lr)
-        rates = [group["lr"] for group in raw.param_groups]
         saved = None
         if checkpoint is not None:
             settings = {
@@ -162,86 +160,317 @@ def fit(
                 "optimizer": _settings_of(raw, lr),
                 "data": _fingerprint(train),
                 "validation": None if held is None else _fingerprint(held),
-                "batch_size": size,
                 "lr": lr,
-                "clip": clip,
-                "ema": ema,
-                "every": every,
                 "keep_best": keep_best,
-                "seed": seed,
-                "processes": world,
-                "precision": accelerator.mixed_precision,
             }
-            saved = Checkpoint(checkpoint, settings)
-        objective, stepper = accelerator.prepare(_Objective(model, loss), raw)
-        run = _Run(model, raw, None if ema is None else Average(model, ema), schedule, accelerator.scaler)
-        if saved is not None:
-            run.resume(saved, steps)
-        history, began = run.history, time.perf_counter() - run.history.seconds
+            saved = Checkpoint(checkpoint, settings | common.settings(accelerator))
+        player = _Player.prepared(accelerator, "train", "step", _Objective(model, loss), raw, parameters)
+        average = None if ema is None else Average(model, ema)
+        run = _Run(model, model, [player], average, schedule, accelerator.scaler, History())
 
-        def keep() -> None:
-            history.seconds = time.perf_counter() - began
-            if saved is not None and accelerator.is_main_process:
-                saved.write(*run.contents())
+        def log_entry(entry: dict[str, float]) -> dict[str, float]:
+            history = run.history
+            history.train.append(entry["loss/train"])
+            if held is None:
+                return {}
+            value = run.validate(player.objective, held, common.size, common.seed, accelerator)
+            _stop_if_broken(value, "the validation loss", run, saved)
+            if keep_best and value < min(history.validation, default=math.inf):
+                run.keep_this()
+            history.validation.append(value)
+            return {"loss/validation": value}
 
-        def stop_if_broken(value: float, what: str) -> None:
-            if not math.isfinite(value):
-                left = f"; {saved.path} holds the last good step" if saved and saved.path.exists() else ""
-                raise FloatingPointError(f"{what} is {value} at step {run.done + 1}{left}")
+        _loop(run, train, common, log_entry, accelerator, saved, log=log, progress=progress)
+    return run.history
 
-        whole, versions = True, _versions(model)  # is the run as a step left it?
-        try:
-            with (
-                untouched(),
-                Interrupt() as interrupt,
-                _trackers(accelerator, log),
-                _bar(accelerator, progress, run.done, steps) as show,
-            ):
-                model.train()
-                while run.done < steps:
-                    mine = batch_rows(len(train[0]), size, run.done, seed)[rank::world]
-                    reseed(seed, "step", run.done, rank)
-                    value = objective(*(x[mine.to(x.device)].to(device) for x in train))
+
+class Game(Protocol):
+    """What `play` needs of a module: two players, a loss for each, and perhaps a rule for one of them."""
+
+    generator: nn.Module
+    critic: nn.Module
+
+    def critic_loss(self, x: Tensor) -> Tensor:
+        """What the critic lowers, on real examples x (B, …) and as many samples: a scalar."""
+
+    def generator_loss(self, n: int) -> Tensor:
+        """What the generator lowers, on `n` samples: a scalar."""
+
+    def constrain(self) -> None:
+        """Called after each update of the critic: clips its weights, say."""
+
+
+def play(
+    game: nn.Module,
+    data: Tensor,
+    *,
+    steps: int,
+    critic_steps: int = 1,
+    batch_size: int = 64,
+    lr: float | tuple[float, float] = 2e-4,
+    optimizer: Callable[..., torch.optim.Optimizer] | None = None,
+    schedule: Schedule | None = None,
+    clip: float | None = None,
+    ema: float | None = None,
+    measure: Callable[[Any], Mapping[str, float]] | None = None,
+    every: int = 100,
+    keep_best: str | None = None,
+    checkpoint: str | Path | None = None,
+    seed: int = 0,
+    log: str | Path | None = None,
+    tracker: str = "tensorboard",
+    progress: bool | None = None,
+) -> GameHistory:
+    r"""Play a game of two networks: each step updates the critic `critic_steps` times, then the generator once.
+
+    Everything else is as in `fit`: the stream of data, chance, checkpoints, several processes. The game ends trained,
+    in eval mode.
+
+    Args:
+        game: a module with `generator`, `critic`, `critic_loss`, `generator_loss` and `constrain`, see `Game`.
+        data: real examples, one tensor.
+        steps: updates of the generator in all, those of an earlier call that left a checkpoint included.
+        critic_steps: updates of the critic before each, every one on fresh examples.
+        batch_size: examples an update, over all processes.
+        lr: step size of both, or (critic's, generator's).
+        optimizer: as for `fit`, made once for each player; Adam with β = (0.5, 0.999) where none is given.
+        schedule, clip: as for `fit`, the same for both players.
+        ema: decay of the running mean of the *generator's* weights; `measure` and the end use the mean.
+        measure: called as ``measure(game)`` in eval mode without gradient at every entry of the history, on the same
+            chance each time; its numbers go into the history by name. It may draw pictures as well.
+        every: steps between two entries of the history.
+        keep_best: end with the weights that had the smallest number of this name from `measure`: the losses of a game
+            do not say when its samples were best.
+        checkpoint, seed, log, tracker, progress: as for `fit`.
+
+    Raises:
+        as `fit`.
+
+    Source:
+        Ian Goodfellow and others (2014), Generative Adversarial Nets, algorithm 1.
+    """
+    train = _examples(data, "data")
+    common = _checked(steps, every, batch_size, len(train[0]), seed, clip, ema, schedule, optimizer)
+    critic_steps = require_count(critic_steps, "critic_steps")
+    pair = lr if isinstance(lr, tuple) else (lr, lr)
+    if len(pair) != 2:
+        raise ValueError(f"lr: expected one number or two, came {lr!r}")
+    rates = [require_number(rate, "lr", low=0.0, open_low=True) for rate in pair]
+    for name in ("critic_loss", "generator_loss", "constrain"):
+        if not callable(getattr(game, name, None)):
+            raise TypeError(f"game: expected a module with a method {name!r}, came {type(game).__name__}")
+    rules = cast(Game, game)
+    if keep_best is not None and measure is None:
+        raise ValueError("keep_best: expected a function `measure` beside it, came none")
+    trained = [_trainable(getattr(game, side, None), f"game.{side}") for side in ("critic", "generator")]
+
+    accelerator = _accelerator(log, tracker)
+    with _moved(game, accelerator.device):
+        make = optimizer or _adam_of_games
+        raws = [make(parameters, lr=rate) for parameters, rate in zip(trained, rates, strict=True)]
+        saved = None
+        if checkpoint is not None:
+            settings = {
+                "game": _portrait(game),
+                "optimizer": [_settings_of(raw, rate) for raw, rate in zip(raws, rates, strict=True)],
+                "data": _fingerprint(train),
+                "lr": rates,
+                "critic_steps": critic_steps,
+                "measure": None if measure is None else getattr(measure, "__qualname__", type(measure).__name__),
+                "keep_best": keep_best,
+            }
+            saved = Checkpoint(checkpoint, settings | common.settings(accelerator))
+        # Each objective holds one player's parameters alone, so that several processes exchange no others.
+        sides = (
+            ("critic", _Objective(rules.critic, lambda _, x: rules.critic_loss(x)), critic_steps),
+            ("generator", _Objective(rules.generator, lambda _, x: rules.generator_loss(len(x))), 1),
+        )
+        players = [
+            _Player.prepared(accelerator, name, name, objective, raw, parameters, updates)
+            for (name, objective, updates), raw, parameters in zip(sides, raws, trained, strict=True)
+        ]
+        players[0].after = rules.constrain
+        average = None if ema is None else Average(rules.generator, ema)
+        run = _Run(game, rules.generator, players, average, schedule, accelerator.scaler, GameHistory())
+
+        def log_entry(entry: dict[str, float]) -> dict[str, float]:
+            history = run.history
+            history.critic.append(entry["loss/critic"])
+            history.generator.append(entry["loss/generator"])
+            if measure is None:
+                return {}
+            with run.at_rest():
+                reseed(common.seed, "measure")
+                numbers = {name: float(value) for name, value in measure(game).items()}
+            if keep_best is not None:
+                score = numbers[require_choice(keep_best, "keep_best", numbers)]
+                if score < min(history.measures.get(keep_best, []), default=math.inf):
+                    run.keep_this()
+            for name, value in numbers.items():
+                history.measures.setdefault(name, []).append(value)
+            return numbers
+
+        _loop(run, train, common, log_entry, accelerator, saved, log=log, progress=progress)
+    return run.history
+
+
+def _adam_of_games(parameters: Sequence[nn.Parameter], lr: float) -> torch.optim.Adam:
+    """Adam with little memory of direction: the other player turns the slope at every step (Radford et al. 2016)."""
+    return torch.optim.Adam(parameters, lr=lr, betas=(0.5, 0.999))
+
+
+@dataclass
+class _Common:
+    """The arguments that `fit` and `play` share, checked."""
+
+    steps: int
+    every: int
+    size: int  # of a batch
+    seed: int
+    clip: float | None
+    ema: float | None
+
+    def settings(self, accelerator: Accelerator) -> dict[str, Any]:
+        """What a checkpoint must have been made with as well."""
+        return {
+            "batch_size": self.size,
+            "clip": self.clip,
+            "ema": self.ema,
+            "every": self.every,
+            "seed": self.seed,
+            "processes": accelerator.num_processes,
+            "precision": accelerator.mixed_precision,
+        }
+
+
+def _checked(
+    steps: int,
+    every: int,
+    batch_size: int,
+    rows: int,
+    seed: int,
+    clip: float | None,
+    ema: float | None,
+    schedule: Schedule | None,
+    optimizer: Callable[..., torch.optim.Optimizer] | None,
+) -> _Common:
+    steps, every = require_count(steps, "steps"), require_count(every, "every")
+    size = min(require_count(batch_size, "batch_size"), rows)
+    seed = require_count(seed, "seed", low=0)
+    if clip is not None:
+        clip = require_number(clip, "clip", low=0.0, open_low=True)
+    if ema is not None and not 0.0 < require_number(ema, "ema") < 1.0:
+        raise ValueError(f"ema: expected a number in (0, 1), came {ema!r}")
+    if schedule is not None and not callable(schedule):
+        raise TypeError(f"schedule: expected a function of the step, came {schedule!r}")
+    if optimizer is not None and not callable(optimizer):
+        raise TypeError(f"optimizer: expected a function (parameters, lr=…), came {type(optimizer).__name__}")
+    return _Common(steps, every, size, seed, clip, ema)
+
+
+def _trainable(model: object, name: str) -> list[nn.Parameter]:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"{name}: expected a torch.nn.Module, came {model!r}")
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise ValueError(f"{name}: expected a parameter with requires_grad, came none")
+    return parameters
+
+
+def _stop_if_broken(value: float, what: str, run: _Run, saved: Checkpoint | None) -> None:
+    if not math.isfinite(value):
+        left = f"; {saved.path} holds the last good step" if saved and saved.path.exists() else ""
+        raise FloatingPointError(f"{what} is {value} at step {run.done + 1}{left}")
+
+
+def _loop(
+    run: _Run,
+    train: Sequence[Tensor],
+    common: _Common,
+    log_entry: Callable[[dict[str, float]], dict[str, float]],
+    accelerator: Accelerator,
+    saved: Checkpoint | None,
+    *,
+    log: str | Path | None,
+    progress: bool | None,
+) -> None:
+    """Take `run` from where it is (or where its checkpoint was) to its last step, and settle it.
+
+    `log_entry` gets the mean losses of the steps since the entry before, writes them into the history, and gives what
+    was measured beside them.
+    """
+    world, rank, device = accelerator.num_processes, accelerator.process_index, accelerator.device
+    if common.size % world:
+        raise ValueError(f"batch_size: expected a multiple of the {world} processes, came {common.size}")
+    if saved is not None:
+        run.resume(saved, common.steps)
+    history, began = run.history, time.perf_counter() - run.history.seconds
+
+    def keep() -> None:
+        history.seconds = time.perf_counter() - began
+        if saved is not None and accelerator.is_main_process:
+            saved.write(*run.contents())
+
+    whole, versions = True, _versions(run.model)  # is the run as a step left it?
+    try:
+        with (
+            untouched(),
+            Interrupt() as interrupt,
+            _trackers(accelerator, log),
+            _bar(accelerator, progress, run.done, common.steps) as show,
+        ):
+            run.model.train()
+            while run.done < common.steps:
+                stop, factor = False, run.factor(run.done)
+                for player, update in run.turns():
+                    number = run.done * player.updates + update
+                    mine = batch_rows(len(train[0]), common.size, number, common.seed)[rank::world]
+                    reseed(common.seed, player.place, number, rank)
+                    value = player.objective(*(x[mine.to(x.device)].to(device) for x in train))
                     # Loss and Ctrl-C go over all processes, so that all stop at the same step.
-                    total, stop = _sum(accelerator, _scalar(value).item(), interrupt.asked)
-                    stop_if_broken(level := total / world, "the loss")
+                    total, asked = _sum(accelerator, _scalar(value).item(), interrupt.asked)
+                    stop = stop or bool(asked)
+                    _stop_if_broken(level := total / world, "the loss", run, saved)
                     accelerator.backward(value)
-                    if clip is not None:
-                        accelerator.clip_grad_norm_(parameters, clip)
-                    for group, rate in zip(raw.param_groups, rates, strict=True):
-                        group["lr"] = rate * run.factor(run.done)
+                    if common.clip is not None:
+                        accelerator.clip_grad_norm_(player.parameters, common.clip)
+                    for group, rate in zip(player.raw.param_groups, player.rates, strict=True):
+                        group["lr"] = rate * factor
 
                     whole = False
-                    stepper.step()
-                    stepper.zero_grad()
-                    if run.average is not None:
-                        run.average.update(model, run.done)
-                    run.losses.append(level)
-                    if logged := (run.done + 1) % every == 0 or run.done + 1 == steps:
-                        stop_if_broken(0.0 if _finite(parameters) else math.nan, "a weight")
-                        entry = {"loss/train": math.fsum(run.losses) / len(run.losses)}
-                        if held is not None:
-                            entry["loss/validation"] = run.validate(objective, held, size, seed, accelerator)
-                            stop_if_broken(entry["loss/validation"], "the validation loss")
-                        run.log(entry, keep_best)
-                        accelerator.log(entry | {"lr": raw.param_groups[0]["lr"]}, step=run.done + 1)
-                    run.done += 1
-                    whole, versions = True, _versions(model)
+                    player.stepper.step()
+                    player.stepper.zero_grad()
+                    if player.after is not None:
+                        player.after()
+                    player.losses.append(level)
+                if run.average is not None:
+                    run.average.update(run.averaged, run.done)
+                if logged := (run.done + 1) % common.every == 0 or run.done + 1 == common.steps:
+                    finite = all(_finite(player.parameters) for player in run.players)
+                    _stop_if_broken(0.0 if finite else math.nan, "a weight", run, saved)
+                    entry = {f"loss/{p.name}": math.fsum(p.losses) / len(p.losses) for p in run.players}
+                    history.steps.append(run.done + 1)
+                    entry |= log_entry(entry) | {"lr": run.players[-1].raw.param_groups[0]["lr"]}
+                    for player in run.players:
+                        player.losses.clear()
+                    accelerator.log(entry, step=run.done + 1)
+                run.done += 1
+                whole, versions = True, _versions(run.model)
 
-                    show(level)
-                    if logged:
-                        keep()
-                    if stop:
-                        raise KeyboardInterrupt
-        except KeyboardInterrupt:
-            # One that comes in the middle of a step leaves the checkpoint as it was: nothing goes on from
-            # half a step.
-            if whole and versions == _versions(model):
-                keep()
-            raise
-        run.settle()
+                show(level)
+                if logged:
+                    keep()
+                if stop:
+                    raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        # One that comes in the middle of a step leaves the checkpoint as it was: nothing goes on from half a step.
+        if whole and versions == _versions(run.model):
+            keep()
+        raise
+    finally:
+        run.release()
+    run.settle()
     history.seconds = time.perf_counter() - began
-    return history
 
 
 # --- chance -------------------------------------------------------------------------------------------------
@@ -377,22 +606,80 @@ class _Objective(nn.Module):
 
 
 @dataclass
+class _Player:
+    """One side of a training: what it changes and what it lowers. A model that is fitted plays alone."""
+
+    name: str  # of its loss in the history
+    place: str  # of its chance, see `chance`
+    objective: nn.Module  # as accelerate prepared it, like the stepper
+    stepper: Any
+    raw: torch.optim.Optimizer
+    parameters: list[nn.Parameter]
+    rates: list[float]
+    updates: int = 1  # a step
+    after: Callable[[], None] | None = None
+    losses: list[float] = field(default_factory=list)  # of the updates since the last entry of the history
+
+    @classmethod
+    def prepared(
+        cls,
+        accelerator: Accelerator,
+        name: str,
+        place: str,
+        objective: nn.Module,
+        raw: torch.optim.Optimizer,
+        parameters: list[nn.Parameter],
+        updates: int = 1,
+    ) -> _Player:
+        """A player whose objective and optimizer have gone through accelerate."""
+        objective, stepper = accelerator.prepare(objective, raw)
+        return cls(
+            name, place, objective, stepper, raw, parameters, [group["lr"] for group in raw.param_groups], updates
+        )
+
+
+@dataclass
 class _Run:
     """Everything that changes while a model trains, as one thing to save and to restore."""
 
     model: nn.Module
-    optimizer: torch.optim.Optimizer
+    averaged: nn.Module  # the part whose weights `average` follows
+    players: list[_Player]
     average: Average | None
     schedule: Schedule | None
     scaler: Any  # of the gradients in float16, None elsewhere
+    history: Any  # a History or a GameHistory
     done: int = 0
-    losses: list[float] = field(default_factory=list)  # of the steps since the last entry of the history
-    history: History = field(default_factory=History)
     best: dict[str, Tensor] | None = None
 
     def factor(self, step: int) -> float:
         """The factor of the step size."""
         return 1.0 if self.schedule is None else require_number(self.schedule(step), "schedule", low=0.0)
+
+    def turns(self) -> Iterator[tuple[_Player, int]]:
+        """The updates of one step; while one player moves, the weights of the others ask for no gradient."""
+        for player in self.players:
+            for other in self.players if len(self.players) > 1 else ():
+                for parameter in other.parameters:
+                    parameter.requires_grad_(other is player)
+            for update in range(player.updates):
+                yield player, update
+
+    def release(self) -> None:
+        """Let all players' weights ask for gradients again."""
+        for player in self.players:
+            for parameter in player.parameters:
+                parameter.requires_grad_(True)
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """The model in eval mode, with averaged weights, without gradient."""
+        self.model.eval()
+        try:
+            with torch.no_grad(), self.average.lent(self.averaged) if self.average else nullcontext():
+                yield
+        finally:
+            self.model.train()
 
     def validate(
         self, objective: nn.Module, held: Sequence[Tensor], size: int, seed: int, accelerator: Accelerator
@@ -400,50 +687,46 @@ class _Run:
         """The mean loss over `held`, with the averaged weights, on noise that is the same every time."""
         objective = accelerator.unwrap_model(objective)
         total = 0.0
-        self.model.eval()
-        with torch.no_grad(), self.average.lent(self.model) if self.average else nullcontext():
+        with self.at_rest():
             pieces = list(zip(*(x.split(size) for x in held), strict=True))
             for i in range(accelerator.process_index, len(pieces), accelerator.num_processes):
                 reseed(seed, "validation", i)
                 value = objective(*(x.to(accelerator.device) for x in pieces[i]))
                 total += _scalar(value).item() * len(pieces[i][0])
-        self.model.train()
         return _sum(accelerator, total)[0] / len(held[0])
 
-    def log(self, entry: dict[str, float], keep_best: bool) -> None:
-        """Add an entry to the history, and keep the weights if no validation before was as good."""
-        history = self.history
-        history.steps.append(self.done + 1)
-        history.train.append(entry["loss/train"])
-        self.losses.clear()
-        if "loss/validation" in entry:
-            if keep_best and entry["loss/validation"] < min(history.validation, default=math.inf):
-                history.best = self.done + 1
-                means = self.average.means if self.average else {}
-                self.best = {name: means.get(name, t).detach().clone() for name, t in _content(self.model).items()}
-            history.validation.append(entry["loss/validation"])
+    def _means(self) -> dict[str, Tensor]:
+        """The averaged weights, under their names in the whole model."""
+        if self.average is None:
+            return {}
+        own = {id(p): name for name, p in self.model.named_parameters()}
+        return {own[id(p)]: self.average.means[name] for name, p in self.averaged.named_parameters()}
+
+    def keep_this(self) -> None:
+        """Remember the weights after the running step as the best so far."""
+        means = self._means()
+        self.history.best = self.done + 1
+        self.best = {name: means.get(name, t).detach().clone() for name, t in _content(self.model).items()}
 
     def settle(self) -> None:
         """Leave in the model the weights to use: the best, else the averaged, else the last."""
-        if self.best is not None:
-            _fill(self.model, self.best)
-        elif self.average is not None:
-            _fill(self.model, self.average.means)
+        _fill(self.model, self._means() if self.best is None else self.best)
 
     def contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All of it as tensors with names and as what JSON can hold."""
-        state = self.optimizer.state_dict()["state"]
         groups = {"model": _content(self.model), "optimizer": {}}
         others: dict[str, Any] = {}
-        for index, entries in state.items():
-            for name, value in entries.items():
-                (groups["optimizer"] if isinstance(value, Tensor) else others)[f"{index}/{name}"] = value
+        for player in self.players:
+            for index, entries in player.raw.state_dict()["state"].items():
+                for name, value in entries.items():
+                    place = groups["optimizer"] if isinstance(value, Tensor) else others
+                    place[f"{player.name}/{index}/{name}"] = value
         groups |= {"average": self.average.means} if self.average else {}
         groups |= {"best": self.best} if self.best else {}
         probes = sorted({round(i * max(0, self.done - 1) / 8) for i in range(9)}) if self.done else []
         return {f"{group}/{name}": t for group, named in groups.items() for name, t in named.items()}, {
             "done": self.done,
-            "losses": self.losses,
+            "losses": {player.name: player.losses for player in self.players},
             "history": self.history.as_dict(),
             "optimizer": others,
             "scaler": self.scaler.state_dict() if self.scaler else None,
@@ -476,14 +759,17 @@ class _Run:
         if "best" in groups:
             device = next(self.model.parameters()).device
             self.best = {name: t.to(device) for name, t in groups["best"].items()}
-        state: dict[int, dict[str, Any]] = {}
-        for name, value in (groups.get("optimizer", {}) | record["optimizer"]).items():
-            index, _, rest = name.partition("/")
-            state.setdefault(int(index), {})[rest] = value
-        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
+        for player in self.players:
+            state: dict[int, dict[str, Any]] = {}
+            for name, value in (groups.get("optimizer", {}) | record["optimizer"]).items():
+                whose, index, rest = name.split("/", 2)
+                if whose == player.name:
+                    state.setdefault(int(index), {})[rest] = value
+            player.raw.load_state_dict(player.raw.state_dict() | {"state": state})
+            player.losses = record["losses"][player.name]
         if self.scaler:
             self.scaler.load_state_dict(record["scaler"])
-        self.done, self.losses, self.history = record["done"], record["losses"], History(**record["history"])
+        self.done, self.history = record["done"], type(self.history)(**record["history"])
 
 
 def _content(model: nn.Module) -> dict[str, Tensor]:

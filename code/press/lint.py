@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -48,7 +49,7 @@ def lint(only: str | None = None) -> list[Problem]:
     """All problems of the book's chapters (or of one)."""
     found: list[Problem] = []
     if only is None:
-        found += [*notation_page(), *addresses()]
+        found += [*notation_page(), *addresses(), *sources(BOOK / "references")]
     store = Store()
     order = [page.name for page in pages()]
     for page in chapters(only):
@@ -258,6 +259,18 @@ def addresses() -> Iterator[Problem]:
                     if other != slug:
                         what = f"{other} is not the address in _config.yml ({slug}); press address rewrites all"
                         yield Problem(f"{path.relative_to(ROOT)}:{n}", what)
+
+
+def sources(folder: Path) -> Iterator[Problem]:
+    """No key is defined twice: the reader of the files would drop an entry and say nothing."""
+    first: dict[str, str] = {}
+    for path in sorted(folder.glob("*.bib")):
+        for n, line in enumerate(path.read_text("utf8").splitlines(), 1):
+            if found := re.match(r"@\w+\{([^,\s]+),", line):
+                where = f"{path.name}:{n}"
+                if (key := found[1]) in first:
+                    yield Problem(f"book/references/{where}", f"the key {key} is defined already, in {first[key]}")
+                first.setdefault(key, where)
 
 
 def outputs(page: Page, record: dict[str, Any]) -> Iterator[Problem]:

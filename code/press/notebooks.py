@@ -221,7 +221,10 @@ class Exporter:
         def line(key: str, after: int) -> int:
             """Where the text that the option names stands, at or after a line."""
             wanted = options[key].strip("\"'")
-            return next(i for i in range(after, len(lines)) if wanted in lines[i])
+            found = next((i for i in range(after, len(lines)) if wanted in lines[i]), None)
+            if found is None:
+                raise PressError(f"{self.page.name}: no line of {path.name} holds {key} {wanted!r}")
+            return found
 
         first, last = 0, len(lines)
         if "start-at" in options:

@@ -10,6 +10,25 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dgm.adversarial.gan import (
+    GAN,
+    HINGE,
+    MINIMAX,
+    NON_SATURATING,
+    CSPGenerator,
+    DCCritic,
+    DCGenerator,
+    Losses,
+    least_squares,
+)
+from dgm.adversarial.wasserstein import (
+    DIVERGENCES,
+    WASSERSTEIN,
+    clip_weights,
+    f_gan,
+    gradient_penalty,
+    spectrally_normalised,
+)
 from dgm.autoregressive.made import MADE
 from dgm.flows.coupling import (
     ActNorm,
@@ -128,12 +147,41 @@ TRANSFORM = {
 }
 """Invertible maps: `forward` and `inverse`, each with the log-determinant of its Jacobian."""
 
+
+def duel(losses: Losses, **options: object) -> Callable[[], nn.Module]:
+    return lambda: GAN(flat(2, 3), flat(3, 1), losses, latent=2, shape=(3,), **options)
+
+
+def pictures(generator: Callable[[], nn.Module], critic: Callable[[], nn.Module], channels: int) -> Case:
+    return Case(
+        lambda: GAN(generator(), critic(), HINGE, latent=5, shape=(channels, 8, 8)), normals(channels, 8, 8), shake=0.1
+    )
+
+
+GAME = {
+    "minimax": Case(duel(MINIMAX), normals(3)),
+    "non-saturating": Case(duel(NON_SATURATING), normals(3)),
+    "least squares": Case(duel(least_squares(-1, 1, 0)), normals(3)),
+    "hinge, normalised spectra": Case(
+        lambda: GAN(flat(2, 3), spectrally_normalised(flat(3, 1)), HINGE, latent=2, shape=(3,)), normals(3)
+    ),
+    "WGAN": Case(duel(WASSERSTEIN, constraint=clip_weights), normals(3)),
+    "WGAN-GP": Case(duel(WASSERSTEIN, penalty=gradient_penalty), normals(3)),
+    **{f"f-GAN, {name}": Case(duel(f_gan(name)), normals(3)) for name in DIVERGENCES},
+    "DCGAN": pictures(lambda: DCGenerator(5, width=4, size=8), lambda: DCCritic(width=4, size=8), 1),
+    "CSP-up": pictures(
+        lambda: CSPGenerator(5, width=1 / 64, size=8), lambda: DCCritic(3, width=4, size=8, norm=None), 3
+    ),
+}
+"""Two networks: `critic_loss`, `generator_loss`, `logits`, `sample`."""
+
 MODELS = TRACTABLE | BOUND
 
 every = pytest.mark.parametrize("case", MODELS.values(), ids=MODELS.keys())
 tractable = pytest.mark.parametrize("case", TRACTABLE.values(), ids=TRACTABLE.keys())
 bound = pytest.mark.parametrize("case", BOUND.values(), ids=BOUND.keys())
 transform = pytest.mark.parametrize("case", TRANSFORM.values(), ids=TRANSFORM.keys())
+game = pytest.mark.parametrize("case", GAME.values(), ids=GAME.keys())
 
 
 def score(model: nn.Module, x: Tensor) -> Tensor:
@@ -428,3 +476,114 @@ def test_a_transform_refuses_bad_input_by_name(case):
             call(good.tolist())
         with pytest.raises(ValueError, match=rf"^{name}: expected .* came"):
             call(good[0])
+
+
+# --- games -----------------------------------------------------------------------------------------------------
+
+
+@game
+def test_a_game_has_two_losses_and_draws(case):
+    model, x = shaken(case), case.examples(6)
+    assert model.critic_loss(x).shape == model.generator_loss(5).shape == ()
+    assert model.logits(x).shape == (6,)
+    assert model.sample(4).shape == (4, *x.shape[1:])
+    assert not model.sample(4).requires_grad
+
+
+@game
+def test_each_loss_moves_its_own_player_and_every_part_of_it(case):
+    model, x = shaken(case).train(), case.examples(32)
+    for loss, mine in (
+        (lambda: model.critic_loss(x), model.critic),
+        (lambda: model.generator_loss(32), model.generator),
+    ):
+        model.zero_grad()
+        loss().backward()
+        for name, parameter in mine.named_parameters():
+            assert parameter.grad is not None, name
+            assert torch.isfinite(parameter.grad).all(), name
+            # What is added to every logit drops out of a difference of means (and out of hinges below their margin).
+            added = mine is model.critic and parameter.shape == (1,) and model.losses in (WASSERSTEIN, HINGE)
+            assert added or parameter.grad.abs().sum() > 0, name
+    model.zero_grad()
+    model.critic_loss(x).backward()
+    assert all(parameter.grad is None for parameter in model.generator.parameters())
+
+
+@game
+def test_the_critic_judges_each_example_alone_and_the_losses_are_means(case):
+    model, x = shaken(case).double(), case.examples(6).double()
+    torch.testing.assert_close(model.logits(x), torch.cat([model.logits(row[None]) for row in x]))
+    torch.manual_seed(3)
+    loss = model.generator_loss(6)
+    torch.manual_seed(3)
+    logits = model.logits(model.sample(6))
+    one_by_one = torch.stack([model.losses.generator(logit[None]) for logit in logits])
+    torch.testing.assert_close(loss, one_by_one.mean())
+
+
+@game
+def test_a_step_down_a_players_loss_lowers_it(case):
+    """The signs of both losses: a small step against its gradient lowers a player's loss by as much as it should."""
+    model, x = shaken(case).double(), case.examples(64).double()
+    for loss, mine in (
+        (lambda: model.critic_loss(x), model.critic),
+        (lambda: model.generator_loss(64), model.generator),
+    ):
+        model.zero_grad()
+        torch.manual_seed(1)
+        before = loss()
+        before.backward()
+        size = sum(p.grad.square().sum() for p in mine.parameters())
+        with torch.no_grad():
+            for parameter in mine.parameters():
+                parameter -= 1e-5 * parameter.grad
+        torch.manual_seed(1)
+        after = loss()
+        assert after.item() < before.item()
+        assert (before - after).item() == pytest.approx(1e-5 * size.item(), rel=0.05)
+
+
+@game
+def test_a_rule_is_kept(case):
+    model = shaken(case)
+    model.constrain()
+    if model.constraint is not None:
+        assert max(parameter.abs().max() for parameter in model.critic.parameters()) <= 0.01
+    assert max(parameter.abs().max() for parameter in model.generator.parameters()) > 0.01
+
+
+@game
+def test_a_game_is_saved_and_loaded(case, tmp_path):
+    model, x = shaken(case), case.examples(3)
+    other = reloaded(case, model, tmp_path)
+    assert torch.equal(model.logits(x), other.logits(x))
+    same = [one.sample(5, generator=torch.Generator().manual_seed(3)) for one in (model, other)]
+    assert torch.equal(*same)
+    assert not torch.equal(model.sample(5), model.sample(5))
+
+
+@game
+def test_a_game_computes_in_float64(case):
+    model, x = shaken(case).double(), case.examples(3).double()
+    assert model.critic_loss(x).dtype == model.generator_loss(2).dtype == model.sample(2).dtype == torch.float64
+
+
+@game
+def test_a_game_refuses_bad_input_by_name(case):
+    model, x = shaken(case), case.examples(3)
+    for call in (model.critic_loss, model.logits):
+        with pytest.raises(ValueError, match=r"^x: expected .* came"):
+            call(x[:0])
+        with pytest.raises(ValueError, match=r"^x: expected .* came"):
+            call(torch.stack([x, x]))
+        with pytest.raises(TypeError, match=r"^x: expected a torch.Tensor"):
+            call(x.tolist())
+        with pytest.raises(TypeError, match=r"^x: expected dtype .* came"):
+            call(x.long())
+        with pytest.raises(ValueError, match=r"^x: expected finite values, came NaN"):
+            call(x * float("nan"))
+    for n, error in ((0, ValueError), (-1, ValueError), (1.5, TypeError), ("2", TypeError)):
+        for call in (model.sample, model.generator_loss):
+            with pytest.raises(error, match="^n: expected"):
+                call(n)

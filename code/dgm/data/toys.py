@@ -10,6 +10,9 @@ from torch import Generator, Tensor
 
 from dgm.checks import require_choice, require_count
 
+PEAKS_RADIUS, PEAKS_SD = math.sqrt(2), math.sqrt(2) / 100
+"""The ring of `eight_peaks`: homework O6.3's, a radius of 2 and a standard deviation of 0.02, both over √2."""
+
 
 def _uniform(n: int, low: float, high: float, random: Generator) -> Tensor:
     return low + (high - low) * torch.rand(n, generator=random, dtype=torch.float64)
@@ -25,6 +28,15 @@ def _choice(n: int, options: int, random: Generator) -> Tensor:
 
 def _polar(radius: Tensor, angle: Tensor) -> Tensor:
     return torch.stack([radius * angle.cos(), radius * angle.sin()], dim=1)
+
+
+def _ring_of_eight(n: int, radius: float, sd: float, random: Generator) -> Tensor:
+    return ring_centres(radius)[_choice(n, 8, random)] + sd * _normal((n, 2), random)
+
+
+def ring_centres(radius: float) -> Tensor:
+    """The eight centres of a ring, radius · (cos kπ/4, sin kπ/4), float64 (8, 2)."""
+    return _polar(torch.full((8,), radius, dtype=torch.float64), math.pi / 4 * torch.arange(8))
 
 
 def moons(n: int, random: Generator) -> Tensor:
@@ -43,8 +55,12 @@ def circles(n: int, random: Generator) -> Tensor:
 
 def eight_gaussians(n: int, random: Generator) -> Tensor:
     """Eight bumps on a ring: 2 (cos kπ/4, sin kπ/4) with k ∈ {0, …, 7}, plus 0.15 · N(0, I)."""
-    angle = math.pi / 4 * _choice(n, 8, random).double()
-    return _polar(torch.full_like(angle, 2.0), angle) + 0.15 * _normal((n, 2), random)
+    return _ring_of_eight(n, 2.0, 0.15, random)
+
+
+def eight_peaks(n: int, random: Generator) -> Tensor:
+    """Eight sharp peaks: √2 (cos kπ/4, sin kπ/4) with k ∈ {0, …, 7}, plus (√2 / 100) · N(0, I)."""
+    return _ring_of_eight(n, PEAKS_RADIUS, PEAKS_SD, random)
 
 
 def two_spirals(n: int, random: Generator) -> Tensor:
@@ -76,6 +92,7 @@ TOYS: dict[str, Callable[[int, Generator], Tensor]] = {
     "checkerboard": checkerboard,
     "circles": circles,
     "eight_gaussians": eight_gaussians,
+    "eight_peaks": eight_peaks,
     "moons": moons,
     "pinwheel": pinwheel,
     "two_spirals": two_spirals,

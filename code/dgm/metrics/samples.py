@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dgm.checks import require, require_count
+from dgm.checks import require, require_count, require_number
 
 ROWS = 1_024  # rows of a matrix of all pairs that are held at once
 
@@ -143,8 +143,8 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> tuple[float, flo
     (0.6666666666666666, 0.75)
     """
     real, fake = _pair(real, "real", fake, "fake", least=require_count(k, "k") + 1)
-    held = (_balls_around(fake, real, k) > 0), (_balls_around(real, fake, k) > 0)
-    return held[0].double().mean().item(), held[1].double().mean().item()
+    samples, _, recalled = _meet(real, fake, _radii(real, k), _radii(fake, k)[0])
+    return _share(samples[0]), _share(recalled)
 
 
 def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> tuple[float, float]:
@@ -171,9 +171,29 @@ def density_coverage(real: Tensor, fake: Tensor, k: int = 5) -> tuple[float, flo
     real, fake = _pair(real, "real", fake, "fake")
     if len(real) <= require_count(k, "k"):
         raise ValueError(f"real: expected at least {k + 1} rows, came {len(real)}")
-    nearest = torch.cat([_distances(rows, fake).amin(1) for rows in real.split(ROWS)])  # (N,)
-    covered = nearest <= _radii(real, k)
-    return _balls_around(fake, real, k).double().mean().item() / k, covered.double().mean().item()
+    _, balls, _ = _meet(real, fake, _radii(real, k))
+    return balls[0].sum().item() / (k * len(fake)), _share(balls[0] > 0)
+
+
+def mode_counts(points: Tensor, centres: Tensor, radius: float) -> Tensor:
+    """How many points lie within `radius` of each centre: what a mixture's samples left out, and how much hit none.
+
+    Args:
+        points: samples, shape (N, D).
+        centres: of the modes, shape (K, D), further than 2 · radius from each other.
+        radius: what still counts as a hit; three standard deviations of a peak hold 98.9 % of its mass in the plane.
+
+    Returns:
+        Whole numbers, (K,); their sum over N is the share of points near any mode.
+
+    >>> mode_counts(torch.tensor([[0.1], [0.0], [5.0]]), torch.tensor([[0.0], [1.0]]), 0.3)
+    tensor([2, 0])
+    """
+    points = require(points, "points", shape="N D", dtype="float").detach()
+    centres = require(centres, "centres", shape=f"K {points.shape[1]}", dtype="float").to(points)
+    near, which = _distances(points, centres).min(1)
+    radius = require_number(radius, "radius", low=0.0, open_low=True)
+    return torch.bincount(which[near <= radius], minlength=len(centres))
 
 
 # --- all of them -------------------------------------------------------------------------------------------------
@@ -186,15 +206,17 @@ def compare(real: Tensor, fake: Tensor) -> dict[str, float]:
         real: features of data, shape (N, D), N ≥ 6.
         fake: features of samples, shape (M, D), M ≥ 4.
     """
-    precision, recall = precision_recall(real, fake)
-    density, coverage = density_coverage(real, fake)
+    real, fake = _pair(real, "real", fake, "fake", least=4)
+    if len(real) < 6:
+        raise ValueError(f"real: expected at least 6 rows, came {len(real)}")
+    samples, balls, recalled = _meet(real, fake, _radii(real, 3, 5), _radii(fake, 3)[0])
     return {
         "FD": frechet_distance(real, fake),
         "KD": kernel_distance(real, fake),
-        "precision": precision,
-        "recall": recall,
-        "density": density,
-        "coverage": coverage,
+        "precision": _share(samples[0]),
+        "recall": _share(recalled),
+        "density": balls[1].sum().item() / (5 * len(fake)),
+        "coverage": _share(balls[1] > 0),
     }
 
 
@@ -247,12 +269,40 @@ def _distances(x: Tensor, y: Tensor) -> Tensor:
     return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def _radii(cloud: Tensor, k: int) -> Tensor:
-    """From each point to its k-th nearest neighbour; the point itself, at distance 0, is none."""
-    return torch.cat([_distances(rows, cloud).kthvalue(k + 1).values for rows in cloud.split(ROWS)])
+def _radii(cloud: Tensor, *ks: int) -> list[Tensor]:
+    """From each point to its k-th nearest neighbour, for each k; the point itself, at distance 0, is none."""
+    most = max(ks) + 1
+    nearest = torch.cat([_distances(rows, cloud).topk(most, largest=False).values for rows in cloud.split(ROWS)])
+    return [nearest[:, k] for k in ks]  # rising along a row
 
 
-def _balls_around(points: Tensor, cloud: Tensor, k: int) -> Tensor:
-    """In how many balls of the cloud each point lies, shape (number of points,)."""
-    radii = _radii(cloud, k)  # of the cloud's points, one a column below
-    return torch.cat([(_distances(rows, cloud) <= radii).sum(1) for rows in points.split(ROWS)])
+def _meet(
+    real: Tensor, fake: Tensor, real_radii: list[Tensor], fake_radii: Tensor | None = None
+) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    """Who lies in whose ball; every distance is taken once, and a radius is that of the ball's centre.
+
+    Args:
+        real: data, shape (N, D).
+        fake: samples, shape (M, D).
+        real_radii: of the balls around data, shape (N,), one tensor for each choice of k.
+        fake_radii: of the balls around samples, shape (M,).
+
+    Returns:
+        For each choice, which samples lie in a ball of data, bool (M,), and how many samples lie in each ball,
+        int64 (N,); then which data lie in a ball of a sample, bool (N,), none without `fake_radii`.
+    """
+    held = [torch.zeros(len(fake), dtype=torch.bool) for _ in real_radii]
+    counts: list[list[Tensor]] = [[] for _ in real_radii]
+    recalled = []
+    for start in range(0, len(real), ROWS):
+        distances = _distances(real[start : start + ROWS], fake)
+        for choice, radii in enumerate(real_radii):
+            inside = distances <= radii[start : start + ROWS, None]
+            held[choice] |= inside.any(0)
+            counts[choice].append(inside.sum(1))
+        recalled.append((distances <= (-1.0 if fake_radii is None else fake_radii)).any(1))
+    return held, [torch.cat(parts) for parts in counts], torch.cat(recalled)
+
+
+def _share(flags: Tensor) -> float:
+    return flags.double().mean().item()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dgm import weights
-from dgm.training import History, untouched
+from dgm.training import GameHistory, History, untouched
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -19,12 +19,13 @@ def keep(
     name: str,
     model: Model,
     scores: Callable[[Model], dict[str, float]],
-    history: History,
+    history: History | GameHistory,
     *,
     data: str,
     config: dict[str, Any],
     seed: int,
     folder: Path | None,
+    **more: Any,
 ) -> None:
     """Round the weights to float16, measure the model with them, and write both.
 
@@ -37,6 +38,7 @@ def keep(
         config: what it was built with.
         seed: of the run.
         folder: where to write (None: the package's own).
+        more: further entries of the record.
     """
     model.load_state_dict(weights.halved(model.state_dict()))
     info = {
@@ -46,6 +48,7 @@ def keep(
         "seconds": history.seconds,
         "curve": history.as_dict(),
         "metrics": scores(model),
+        **more,
     }
     weights.save(name, model.state_dict(), info, folder=folder, half=True)
 

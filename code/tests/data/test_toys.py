@@ -45,11 +45,14 @@ def assert_normal(residual, sd):
     assert (inside - 0.6827).abs().max() < 4 * math.sqrt(0.25 / n)
 
 
-def test_eight_gaussians():
-    x = toy("eight_gaussians", N).double()
+@pytest.mark.parametrize(
+    ("name", "radius", "sd"), [("eight_gaussians", 2, 0.15), ("eight_peaks", 2**0.5, 0.02 / 2**0.5)]
+)
+def test_rings_of_eight(name, radius, sd):
+    x = toy(name, N).double()
     k = (torch.atan2(x[:, 1], x[:, 0]) / (math.pi / 4)).round().long() % 8
-    centres = 2 * torch.stack([torch.cos(math.pi / 4 * k), torch.sin(math.pi / 4 * k)], dim=1)
-    assert_normal(x - centres, 0.15)
+    centres = radius * torch.stack([torch.cos(math.pi / 4 * k), torch.sin(math.pi / 4 * k)], dim=1)
+    assert_normal(x - centres, sd)
     assert (k.bincount() / N - 1 / 8).abs().max() < 4 * math.sqrt(7 / 64 / N)
 
 

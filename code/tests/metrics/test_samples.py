@@ -26,6 +26,7 @@ from dgm.metrics.samples import (
     frechet_gaussians,
     inception_score,
     kernel_distance,
+    mode_counts,
     precision_recall,
 )
 
@@ -200,6 +201,18 @@ def test_the_kernel_distance_has_its_exact_mean():
     assert values.mean().item() == pytest.approx(exact, abs=5 * values.std().item() / 2_000**0.5)
 
 
+@pytest.mark.parametrize("spectrum", [[1.0, 1.0, 1.0, 1.0], [9.0, 4.0, 1.0, 0.25]])
+def test_the_bias_is_the_constant_that_the_chapter_derives(spectrum):
+    lam, n = torch.tensor(spectrum, dtype=torch.float64), 400
+    draws = torch.randn(400, 2, n, 4, generator=source(7), dtype=torch.float64) * lam.sqrt()
+    found = n * torch.tensor([frechet_distance(x, y) for x, y in draws], dtype=torch.float64)
+    pairs = lam[:, None] * lam / (lam[:, None] + lam)
+    expected = 3 * lam.sum() + pairs.sum() - pairs.trace()
+    error = found.std() / len(found) ** 0.5
+    assert (found.mean() - expected).abs() < 4 * error + 0.02 * expected  # the second order is of relative size 1/n
+    assert error < 0.05 * expected
+
+
 # --- the inception score -----------------------------------------------------------------------------------------
 
 
@@ -253,12 +266,48 @@ def test_one_stray_sample_raises_recall_but_not_coverage():
     assert density_coverage(real, stray)[1] == density_coverage(real, fake)[1]
 
 
+def test_modes_are_counted_as_by_a_loop():
+    points, centres = (
+        3 * torch.rand(400, 2, generator=source(1)),
+        torch.tensor([[0.0, 0.0], [3.0, 0.5], [1.0, 2.0], [9.0, 9.0]]),
+    )
+    by_hand = [sum(math.dist(p, c) <= 0.8 for p in points.tolist()) for c in centres.tolist()]
+    assert mode_counts(points, centres, 0.8).tolist() == by_hand
+    assert by_hand[-1] == 0 < min(by_hand[:-1])
+
+
+@pytest.mark.parametrize(
+    ("points", "centres", "radius", "told"),
+    [
+        (torch.zeros(0, 2), torch.zeros(1, 2), 1.0, "points: expected shape"),
+        (torch.zeros(3, 2), torch.zeros(1, 3), 1.0, "centres: expected shape"),
+        (torch.zeros(3, 2), torch.zeros(1, 2), 0.0, "radius: expected a finite number"),
+    ],
+)
+def test_bad_modes_are_named(points, centres, radius, told):
+    with pytest.raises(ValueError, match=told):
+        mode_counts(points, centres, radius)
+
+
 def test_rows_in_blocks_are_rows_at_once(monkeypatch):
     real, fake = clouds(90, 70)
     whole = compare(real, fake)
     monkeypatch.setattr("dgm.metrics.samples.ROWS", 16)
     assert compare(real, fake) == pytest.approx(whole, abs=1e-12)
     assert ROWS > 90
+
+
+def test_all_at_once_is_one_by_one():
+    real, fake = clouds(90, 70)
+    precision, recall = precision_recall(real, fake, 3)
+    density, coverage = density_coverage(real, fake, 5)
+    apart = {"FD": frechet_distance(real, fake), "KD": kernel_distance(real, fake)}
+    assert compare(real, fake) == apart | {
+        "precision": precision,
+        "recall": recall,
+        "density": density,
+        "coverage": coverage,
+    }
 
 
 def test_half_precision_features_are_counted_in_double():

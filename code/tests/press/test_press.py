@@ -17,7 +17,7 @@ from press.chapters import Page, chapters, pages
 from press.check import check
 from press.execute import _tidy
 from press.house import ROOT, Address, PressError, address, digest, write_atomically
-from press.lint import anatomy, cells, claims, exercises, front_matter, notation_page, symbols
+from press.lint import anatomy, cells, claims, exercises, front_matter, notation_page, sources, symbols
 from press.offline import REFUSED
 from press.skeleton import new
 
@@ -86,6 +86,15 @@ def test_every_chapter_is_a_page_with_a_title():
 
 
 # --- lint ------------------------------------------------------------------------------------------------------
+
+
+def test_a_source_defined_twice_is_named(tmp_path):
+    (tmp_path / "a.bib").write_text("@book{one,\n title={A}}\n@article{two,\n title={B}}\n")
+    (tmp_path / "b.bib").write_text("\n@inproceedings{one,\n title={C}}\n")
+    assert [str(problem) for problem in sources(tmp_path)] == [
+        "book/references/b.bib:2: the key one is defined already, in a.bib:1"
+    ]
+
 
 GOOD = """# Draft
 
