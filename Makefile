@@ -51,7 +51,7 @@ lock: ## compile the locks from code/pyproject.toml (needs `pip install uv`)
 	@$(COMPILE) --extra bench --constraint requirements.txt --no-emit-package dataclasses \
 	  --output-file code/benchmarks/requirements.txt
 
-bench: $(BENCH)/.ready ## time ours beside other libraries, one thread; writes code/benchmarks/README.md (10 minutes)
+bench: $(BENCH)/.ready ## time ours beside other libraries, one thread; writes code/benchmarks/README.md (half an hour)
 	@cd code && OMP_NUM_THREADS=1 ../$(BENCH)/bin/python -m benchmarks
 
 ci: test book check slow ## what the server runs

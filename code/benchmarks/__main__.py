@@ -7,7 +7,7 @@ import sys
 
 from benchmarks import report
 
-for name in ("vae", "coupling"):
+for name in report.NAMES:
     print(f"benchmarks.{name} …", flush=True)
     if code := subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=False).returncode:
         sys.exit(code)

@@ -204,7 +204,9 @@ def sphinx(lock: int, *, preview: Page | None = None, without: list[str] | None 
     warnings = warnings_of(ended.stdout)
     if preview:
         warnings = [line for line in warnings if f"/{preview.name}.md" in line]
-    if warnings or (ended.returncode != 0 and not preview):
+    # A preview forgives the warnings of other pages, not a crash that left no page.
+    lost = not (NEXT / "_build" / "html" / f"{preview.name}.html").exists() if preview else ended.returncode != 0
+    if warnings or lost:
         told = warnings or ended.stdout.strip().splitlines()[-12:]
         raise PressError("\n".join([*told, f"(the whole log: {LOG.relative_to(ROOT)})"]))
     if "Executing notebook using" in ended.stdout and not preview:

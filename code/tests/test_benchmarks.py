@@ -111,19 +111,24 @@ def test_times_table_has_medians_and_ratio():
 
 @pytest.fixture(scope="module")
 def results():
-    return {name: json.loads((race.RESULTS / f"{name}.json").read_text("utf8")) for name in ("vae", "coupling")}
+    return {name: json.loads((race.RESULTS / f"{name}.json").read_text("utf8")) for name in report.NAMES}
 
 
 def test_the_page_is_made_of_the_results(results):
-    assert report.PAGE.read_text("utf8") == report.page(results["vae"], results["coupling"])
+    assert report.PAGE.read_text("utf8") == report.page(*results.values())
 
 
 def test_the_results_hold_what_the_page_promises(results):
-    assert results["vae"]["machine"] == results["coupling"]["machine"]
+    assert results["vae"]["machine"] == results["coupling"]["machine"] == results["diffusion"]["machine"]
     assert results["vae"]["machine"]["threads"] == 1
+    sizes = results["diffusion"]["parameters"].values()
+    assert max(sizes) < 1.1 * min(sizes)
+    reached = {name: row["FD"] for name, row in results["diffusion"]["quality"].items()}
+    assert reached["training digits"] < min(reached[name] for name in results["diffusion"]["parameters"])
     assert max(results["vae"]["difference"].values()) < 1e-4
     assert max(results["coupling"]["difference"].values()) < 1e-9
     names = {"vae": {"dgm", "pythae"}, "coupling": {"dgm", "zuko", "nflows", "normflows"}}
+    names["diffusion"] = {"dgm", "diffusers", "denoising-diffusion-pytorch"}
     for name, facts in results.items():
         for seconds in facts["seconds"].values():
             assert set(seconds) == names[name]
@@ -133,7 +138,8 @@ def test_the_results_hold_what_the_page_promises(results):
 
 
 def test_releases_measured_are_those_of_the_lock(results):
-    lock = (race.RESULTS.parent / "requirements.txt").read_text("utf8")
+    folder = race.RESULTS.parent
+    lock = "".join((place / "requirements.txt").read_text("utf8") for place in (folder, folder.parents[1]))
     for facts in results.values():
         for name, release in facts["versions"].items():
             assert re.search(rf"^{name}=={re.escape(release.split('+')[0])}[ ;\\]", lock, re.M), name

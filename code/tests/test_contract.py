@@ -30,6 +30,8 @@ from dgm.adversarial.wasserstein import (
     spectrally_normalised,
 )
 from dgm.autoregressive.made import MADE
+from dgm.diffusion.ddpm import DDPM, VE, VP, Cosine, Denoiser, Linear, diffuse, even_times
+from dgm.diffusion.samplers import DDIM, Clipped, DPMSolver, Euler, Guided, Heun
 from dgm.flows.coupling import (
     ActNorm,
     AdditiveCoupling,
@@ -52,6 +54,8 @@ from dgm.nn.chains import BitChain
 from dgm.nn.flow import Chain, Dequantised, Flatten, Inverse, Logit, Permute, Squeeze
 from dgm.nn.gaussian import ClassGaussians, Gaussian
 from dgm.nn.mlp import mlp
+from dgm.nn.timed import TimedMLP
+from dgm.nn.unet import UNet
 
 
 def flat(inputs: int, outputs: int) -> nn.Module:
@@ -175,6 +179,24 @@ GAME = {
 }
 """Two networks: `critic_loss`, `generator_loss`, `logits`, `sample`."""
 
+
+def timed() -> nn.Module:
+    return TimedMLP(3, (8,), classes=4)
+
+
+DIFFUSION = {
+    "noise, linear": Case(lambda: Denoiser(timed(), Linear(20, high=10.0), unconditional=0.3), normals(3)),
+    "data, cosine": Case(lambda: Denoiser(timed(), Cosine(20), predicts="data"), normals(3)),
+    "velocity, VP": Case(lambda: Denoiser(timed(), VP(), predicts="velocity", weight="min_snr"), normals(3)),
+    "velocity, VE": Case(lambda: Denoiser(timed(), VE(0.1, 5.0), predicts="velocity"), normals(3)),
+    "pictures": Case(
+        lambda: Denoiser(UNet((1, 8, 8), widths=(8, 8), blocks=1, classes=4), Cosine(20), predicts="velocity"),
+        normals(1, 8, 8),
+        shake=0.05,
+    ),
+}
+"""Denoisers with labels 0 … 3: `loss`, a guess of data and noise, and every sampler goes with every one."""
+
 MODELS = TRACTABLE | BOUND
 
 every = pytest.mark.parametrize("case", MODELS.values(), ids=MODELS.keys())
@@ -182,6 +204,7 @@ tractable = pytest.mark.parametrize("case", TRACTABLE.values(), ids=TRACTABLE.ke
 bound = pytest.mark.parametrize("case", BOUND.values(), ids=BOUND.keys())
 transform = pytest.mark.parametrize("case", TRANSFORM.values(), ids=TRANSFORM.keys())
 game = pytest.mark.parametrize("case", GAME.values(), ids=GAME.keys())
+diffusion = pytest.mark.parametrize("case", DIFFUSION.values(), ids=DIFFUSION.keys())
 
 
 def score(model: nn.Module, x: Tensor) -> Tensor:
@@ -587,3 +610,67 @@ def test_a_game_refuses_bad_input_by_name(case):
         for call in (model.sample, model.generator_loss):
             with pytest.raises(error, match="^n: expected"):
                 call(n)
+
+
+# --- denoisers -----------------------------------------------------------------------------------------------------
+
+
+@diffusion
+def test_a_denoiser_s_loss_is_a_number_whose_gradient_arrives_everywhere(case):
+    model, x = shaken(case).train(), case.examples(64)
+    loss = model.loss(x, torch.arange(64) % 4) + model.loss(x)
+    assert loss.shape == ()
+    loss.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+@diffusion
+def test_a_guess_explains_the_state_and_rows_do_not_mix(case):
+    model, x, label = shaken(case).double(), case.examples(6).double(), torch.arange(6) % 4
+    t = 0.1 + 0.8 * torch.rand(6, dtype=torch.float64)
+    guess = model(x, t, label)
+    assert guess.x_0.dtype == torch.float64
+    torch.testing.assert_close(diffuse(model.schedule, guess.x_0, t, guess.noise), x)
+    for i in range(6):
+        alone = model(x[i : i + 1], t[i], label[i : i + 1])
+        torch.testing.assert_close(alone.x_0[0], guess.x_0[i])
+
+
+@diffusion
+@pytest.mark.parametrize("make", [DDPM, DDIM, Euler, Heun, DPMSolver])
+@pytest.mark.parametrize("around", [lambda d: d, lambda d: Clipped(Guided(d, 2.0))], ids=["plain", "guided"])
+def test_every_sampler_goes_with_every_denoiser(case, make, around):
+    sampler, shape = make(around(shaken(case))), tuple(case.examples(3).shape)
+    label = torch.arange(3)
+    one, two = (
+        sampler.sample(shape, even_times(4), label=label, generator=torch.Generator().manual_seed(3)) for _ in range(2)
+    )
+    assert one.shape == shape
+    assert one.dtype == torch.float32
+    assert torch.isfinite(one).all()
+    assert torch.equal(one, two)
+    assert not torch.equal(one, sampler.sample(shape, even_times(4), label=label))
+
+
+@diffusion
+def test_a_denoiser_saves_and_loads(case, tmp_path):
+    model, x, t = shaken(case), case.examples(3), torch.tensor(0.5)
+    assert torch.equal(model(x, t).noise, reloaded(case, model, tmp_path)(x, t).noise)
+
+
+@diffusion
+def test_a_denoiser_refuses_bad_input_by_name(case):
+    model, x, t = shaken(case), case.examples(3), torch.tensor(0.5)
+    for call, error, words in (
+        (lambda: model(x * float("nan"), t), ValueError, "x_t: expected finite"),
+        (lambda: model(x.tolist(), t), TypeError, "x_t: expected"),
+        (lambda: model(x, t + 1), ValueError, "t: expected"),
+        (lambda: model(x, t, torch.tensor([0, 1, 9])), ValueError, "label: expected"),
+        (lambda: model.loss(x.long()), TypeError, "x: expected dtype"),
+        (lambda: model.loss(x[:0]), ValueError, "x: expected"),
+    ):
+        with pytest.raises(error, match=f"^{words}"):
+            call()

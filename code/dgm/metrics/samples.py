@@ -196,6 +196,23 @@ def mode_counts(points: Tensor, centres: Tensor, radius: float) -> Tensor:
     return torch.bincount(which[near <= radius], minlength=len(centres))
 
 
+def nearest_distances(points: Tensor, cloud: Tensor) -> Tensor:
+    """From each point to the nearest of a cloud; samples that copy training data lie nearer to it than fresh data do.
+
+    Args:
+        points: shape (N, D).
+        cloud: shape (M, D).
+
+    Returns:
+        Euclidean distances, float64 (N,).
+
+    >>> nearest_distances(torch.tensor([[0.0], [4.0]]), torch.tensor([[1.0], [3.5], [9.0]]))
+    tensor([1.0000, 0.5000], dtype=torch.float64)
+    """
+    points, cloud = _pair(points, "points", cloud, "cloud")
+    return torch.cat([_distances(rows, cloud).amin(1) for rows in points.split(ROWS)])
+
+
 # --- all of them -------------------------------------------------------------------------------------------------
 
 

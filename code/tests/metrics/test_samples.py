@@ -27,6 +27,7 @@ from dgm.metrics.samples import (
     inception_score,
     kernel_distance,
     mode_counts,
+    nearest_distances,
     precision_recall,
 )
 
@@ -366,3 +367,13 @@ def test_bad_features_are_named(score, bad, error, told):
 def test_bad_input_is_named(call, error, told):
     with pytest.raises(error, match=f"^{told}"):
         call()
+
+
+def test_the_nearest_by_brute_force_and_copies_at_distance_zero():
+    x, y = clouds(70, 40)
+    found = nearest_distances(x, y)
+    expected = (x[:, None] - y).square().sum(2).sqrt().min(1).values
+    torch.testing.assert_close(found, expected)
+    assert (nearest_distances(y.repeat(3, 1)[:5], y) == 0).all()
+    with pytest.raises(ValueError, match="^cloud: expected shape"):
+        nearest_distances(x, y[:, :2])

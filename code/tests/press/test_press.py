@@ -457,3 +457,21 @@ def test_the_lock_outlives_a_killed_build_as_long_as_its_sphinx_writes(tmp_path)
         began = time.monotonic()
         fcntl.flock(lock, fcntl.LOCK_EX)
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_a_sphinx_that_crashed_is_not_called_a_build(alone, tmp_path, monkeypatch):
+    """The pages of others may warn in a preview; a crash leaves no page at all."""
+    from press import build
+
+    for name in ("NEXT", "PRESS"):
+        monkeypatch.setattr(build, name, tmp_path / name.lower())
+        (tmp_path / name.lower()).mkdir()
+    monkeypatch.setattr(build, "LOG", ROOT / "_build" / "press" / f"crash-{os.getpid()}.log")
+    crash = subprocess.CompletedProcess([], 2, stdout="Traceback (most recent call last):\nKeyError: 'minutes'\n")
+    monkeypatch.setattr(build.subprocess, "run", lambda *_, **__: crash)
+    try:
+        with pytest.raises(PressError, match="KeyError: 'minutes'"):
+            build.sphinx(0, preview=chapters()[0] if alone else None)
+    finally:
+        build.LOG.unlink(missing_ok=True)
