@@ -27,7 +27,7 @@ from dgm.diffusion.samplers import DDIM, Clipped
 from dgm.metrics.samples import frechet_distance
 from dgm.nn.unet import UNet
 from dgm.recipes import digit_classifier
-from dgm.recipes._games import framed, unframed
+from dgm.recipes._frame import framed, unframed
 from dgm.training import Average
 
 BATCH, LR, STEPS = 64, 1e-3, 20  # STEPS of DDIM where sampling is timed
@@ -141,22 +141,32 @@ def times(data: Tensor) -> dict[str, dict[str, list[float]]]:
     return {task: rounded(seconds) for task, seconds in tasks.items()}
 
 
+def trained(entrant: Entrant, data: Tensor) -> tuple[Average, int]:
+    """The mean of the weights after `MINUTES` of processor time, and the steps that they were enough for."""
+    began, average, steps = time.process_time(), Average(entrant.model, 0.998), 0
+
+    def share() -> float:
+        """Of the time, what has passed."""
+        return min(1.0, (time.process_time() - began) / (60 * MINUTES))
+
+    step = stepper(entrant, data, rate=lambda: 1 - share())
+    entrant.model.train()
+    while share() < 1:
+        step()
+        average.update(entrant.model, steps)
+        steps += 1
+    entrant.model.eval()
+    return average, steps
+
+
 def quality(data: Tensor) -> dict[str, dict[str, float]]:
     """Each trained for the same processor time in the same loop; FD of its samples to the test digits."""
     real = digit_classifier.features(digits("test").images)
     found = {}
     for name, make in ENTRANTS.items():
         torch.manual_seed(0)
-        entrant, began, steps = make(), time.process_time(), 0
-        share = partial(lambda start: min(1.0, (time.process_time() - start) / (60 * MINUTES)), began)
-        step = stepper(entrant, data, rate=partial(lambda share: 1 - share(), share))
-        average = Average(entrant.model, 0.998)
-        entrant.model.train()
-        while share() < 1:
-            step()
-            average.update(entrant.model, steps)
-            steps += 1
-        entrant.model.eval()
+        entrant = make()
+        average, steps = trained(entrant, data)
         with average.lent(entrant.model):
             images = torch.cat([entrant.sample(50, MANY) for _ in range(SAMPLES // 50)]).clamp(-1, 1)
         drawn = digit_classifier.features(unframed(F.pixel_shuffle(images, 2)))

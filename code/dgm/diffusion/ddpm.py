@@ -555,12 +555,28 @@ class Sampler:
 
     @torch.no_grad()
     def sample(
-        self, shape: Sequence[int], times: Tensor, *, label: Tensor | None = None, generator: Generator | None = None
+        self,
+        shape: Sequence[int],
+        times: Tensor,
+        *,
+        label: Tensor | None = None,
+        generator: Generator | None = None,
+        batch: int | None = None,
     ) -> Tensor:
-        r"""Samples of a `shape` (n, …) in float32, from noise $\sigma_1 z$ at the first of `times` to the last."""
+        r"""Samples in float32, from noise $\sigma z$ at the first time to the last.
+
+        Args:
+            shape: of all samples together, (n, …).
+            times, label, generator: as for `walk`.
+            batch: how many walk at a time; all where not said. The first noise is the same for any.
+        """
         x = torch.randn([require_count(size, "shape") for size in shape], generator=generator)
         _, sigma = self.denoiser.schedule(times[0].double())
-        return self.walk(sigma * x, times, label=label, generator=generator)[-1]
+        size = len(x) if batch is None else require_count(batch, "batch")
+        parts = (sigma * x).split(size)
+        labels = [None] * len(parts) if label is None else label.split(size)
+        pairs = zip(parts, labels, strict=True)
+        return torch.cat([self.walk(a, times, label=b, generator=generator)[-1] for a, b in pairs])
 
 
 def even_times(steps: int, *, start: float = 1.0, stop: float = 0.0) -> Tensor:

@@ -10,28 +10,18 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dgm.adversarial.gan import GAN, DCCritic, DCGenerator, Losses, Norm
 from dgm.data import digits
 from dgm.metrics.samples import frechet_distance
 from dgm.recipes import digit_classifier
-from dgm.recipes._shared import keep, trained
+from dgm.recipes._frame import framed, unframed
+from dgm.recipes._shared import keep, mean_and_sd, trained
 from dgm.training import cosine, play
 
 RUNS = 3  # trainings of a kind, with seeds one after the other
 NETS: dict[str, Any] = {"latent": 64, "width": 24, "size": 32}
-
-
-def framed(images: Tensor) -> Tensor:
-    """Digits (B, 1, 28, 28) in [0, 1] as the networks see them: 32 × 32 with a black frame, in [−1, 1]."""
-    return F.pad(images, (2, 2, 2, 2)) * 2 - 1
-
-
-def unframed(x: Tensor) -> Tensor:
-    """The way back: (B, 1, 32, 32) in [−1, 1] → (B, 1, 28, 28) in [0, 1]."""
-    return ((x + 1) / 2).clamp(0, 1)[..., 2:-2, 2:-2]
 
 
 def game(
@@ -138,14 +128,7 @@ def drawn(one: GAN, n: int, seed: int) -> Tensor:
     return unframed(one.sample(n, generator=torch.Generator().manual_seed(seed)))
 
 
-def judged(games: nn.ModuleList, n: int = 1_000) -> list[dict[str, float]]:
-    """What `digit_classifier.judge` says of n samples of each game."""
-    return [digit_classifier.judge(drawn(cast(GAN, one.eval()), n, i)) for i, one in enumerate(games)]
-
-
 def scores(games: nn.ModuleList) -> dict[str, float]:
     """Mean and standard deviation over the games; 1,000 samples of each against the 1,000 test digits."""
-    columns = judged(games)
-    each = {name: torch.tensor([row[name] for row in columns], dtype=torch.float64) for name in columns[0]}
-    means = {name: values.mean().item() for name, values in each.items()}
-    return means | {f"{name}, sd over seeds": values.std().item() for name, values in each.items()}
+    drawings = (drawn(cast(GAN, one.eval()), 1_000, number) for number, one in enumerate(games))
+    return mean_and_sd([digit_classifier.judge(images) for images in drawings])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,7 +38,7 @@ def keep(
         config: what it was built with.
         seed: of the run.
         folder: where to write (None: the package's own).
-        more: further entries of the record.
+        more: further entries of the record; a function is called with the model and gives its entry.
     """
     model.load_state_dict(weights.halved(model.state_dict()))
     info = {
@@ -48,7 +48,7 @@ def keep(
         "seconds": history.seconds,
         "curve": history.as_dict(),
         "metrics": scores(model),
-        **more,
+        **{name: entry(model) if callable(entry) else entry for name, entry in more.items()},
     }
     weights.save(name, model.state_dict(), info, folder=folder, half=True)
 
@@ -57,6 +57,13 @@ def trained(name: str, model: Model, folder: Path | None) -> Model:
     """Return `model`, as it was built, with the weights of the recipe, in eval mode."""
     weights.load_into(model, name, folder=folder)
     return model.eval()
+
+
+def mean_and_sd(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Scores of several runs as one: their means, then under "NAME, sd over seeds" their standard deviations."""
+    each = {name: torch.tensor([row[name] for row in rows], dtype=torch.float64) for name in rows[0]}
+    means = {name: values.mean().item() for name, values in each.items()}
+    return means | {f"{name}, sd over seeds": values.std().item() for name, values in each.items()}
 
 
 def shown(images: Tensor, seen: Callable[[Tensor], Tensor], n: int, seed: int) -> Tensor:

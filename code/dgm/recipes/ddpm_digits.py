@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,9 @@ from dgm.metrics import mean_and_error
 from dgm.metrics.samples import nearest_distances
 from dgm.nn.unet import UNet
 from dgm.recipes import digit_classifier
-from dgm.recipes._games import framed, unframed
+from dgm.recipes._frame import framed, unframed
 from dgm.recipes._jitter import jitter
-from dgm.recipes._shared import keep, trained
+from dgm.recipes._shared import keep, mean_and_sd, trained
 from dgm.training import cosine, fit
 
 NAME = "ddpm_digits"
@@ -28,8 +28,9 @@ NET: dict[str, Any] = {"widths": (32, 64, 96), "blocks": 1, "patch": 2, "classes
 STEPS, SCALE = 20, 1.2
 """Of the sampler, DPM-Solver++(2M), and of guidance: scales 1 and 1.25 gave the same FD to validation digits, 0.234
 (1.5: 0.270), and the judge called 96.2 and 98.9 % of the samples by the wished class."""
-SCALES = (0.0, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0)
-WALKS: dict[str, tuple[Callable[[Denoises], Sampler], tuple[int, ...]]] = {
+SCALES: tuple[float, ...] = (0.0, 1.0, 1.2, 1.5, 2.0, 3.0, 5.0)
+Walks = dict[str, tuple[Callable[[Denoises], Sampler], tuple[int, ...]]]
+WALKS: Walks = {
     "DDPM": (DDPM, (2, 3, 5, 10, 20, 40, 100)),
     "DDIM": (DDIM, (1, 2, 3, 5, 10, 20, 40)),
     "Heun": (Heun, (1, 2, 3, 5, 10, 20)),
@@ -68,20 +69,20 @@ def train(*, steps: int = 8_000, seed: int = 0, folder: Path | None = None, **op
         seed=seed,
         **options,
     )
-    n = 1_000 if steps >= 1_000 else 10  # a trial of a few steps is scored at once
-    data = "digits, 32 × 32 with a black frame, jittered a little; 3,500 for training"
-    model.load_state_dict(weights.halved(model.state_dict()))  # what is studied is what is kept
+    n, scales, walks = 1_000, SCALES, WALKS
+    if steps < n:  # a trial is scored and studied at once
+        n, scales, walks = 10, (SCALE,), {"DDIM": (DDIM, (1,))}
     keep(
         NAME,
         model,
         partial(scores, n=n),
         history,
-        data=data,
+        data="digits, 32 × 32 with a black frame, jittered a little; 3,500 for training",
         config=NET | {"schedule": "cosine, 1,000 steps", "predicts": "velocity", "hidden labels": 0.1},
         seed=seed,
         folder=folder,
-        guidance=guidance_study(model.eval(), n),
-        steps=steps_study(model.eval(), n),
+        guidance=partial(guidance_study, n=n, scales=scales),
+        steps=partial(steps_study, n=n, walks=walks),
     )
 
 
@@ -95,11 +96,10 @@ def draw(
 ) -> tuple[Tensor, Tensor]:
     """Digits (n, 1, 28, 28) in [0, 1] and their labels (n,): 0 … 9 in turn where none are given."""
     labels = torch.arange(n) % 10 if labels is None else labels
-    chance, times = torch.Generator().manual_seed(seed), even_times(steps)
-    # By batches that fit into the processor's cache; the noise is the same for any size of them.
-    x = torch.randn(n, 1, 32, 32, generator=chance) * sampler.denoiser.schedule(times[0])[1]
-    parts = zip(x.split(50), labels.split(50), strict=True)
-    return unframed(torch.cat([sampler.walk(a, times, label=b, generator=chance)[-1] for a, b in parts])), labels
+    chance = torch.Generator().manual_seed(seed)
+    # Fifty fit into the processor's cache.
+    x = sampler.sample((n, 1, 32, 32), even_times(steps), label=labels, generator=chance, batch=50)
+    return unframed(x), labels
 
 
 def sample(
@@ -129,11 +129,9 @@ def evaluate(*, folder: Path | None = None) -> dict[str, float]:
     return scores(load(folder=folder), int(weights.info(NAME, folder=folder)["metrics"]["samples"]))
 
 
-@torch.no_grad()
 def judged(images: Tensor, labels: Tensor) -> dict[str, float]:
-    """The share that the judge, which the sampler never saw, calls by the wished class, and its distances."""
-    answers = digit_classifier.load()(images)[0].argmax(1)
-    return {"class accuracy": (answers == labels).double().mean().item()} | digit_classifier.judge(images)
+    """What the judge, which the sampler never saw, says of digits that were drawn with these labels."""
+    return digit_classifier.judge(images, labels=labels)
 
 
 def scores(model: Denoiser, n: int, seeds: int = 3) -> dict[str, float]:
@@ -149,9 +147,7 @@ def scores(model: Denoiser, n: int, seeds: int = 3) -> dict[str, float]:
     }
     told: dict[str, float] = {}
     for prefix, rows in columns.items():
-        for name in rows[0]:
-            values = torch.tensor([row[name] for row in rows], dtype=torch.float64)
-            told |= {prefix + name: values.mean().item(), f"{prefix}{name}, sd over seeds": values.std().item()}
+        told |= {prefix + name: value for name, value in mean_and_sd(rows).items()}
     for name, images in (("", torch.cat([x for x, _ in drawn])), (", test digits", test.images)):
         near = nearest_distances(images.flatten(1), train.images.flatten(1))
         mean, error = mean_and_error(near)
@@ -163,17 +159,16 @@ def scores(model: Denoiser, n: int, seeds: int = 3) -> dict[str, float]:
     return told | {"samples": n, "scale": SCALE, "steps": STEPS}
 
 
-def guidance_study(model: Denoiser, n: int) -> list[dict[str, float]]:
+def guidance_study(model: Denoiser, n: int, scales: Sequence[float]) -> list[dict[str, float]]:
     """What each scale of guidance gives; 0 ignores the label."""
-    scales = SCALES if n > 10 else SCALES[:2]
-    return [{"scale": scale} | judged(*draw(DPMSolver(Guided(model, scale)), n, steps=STEPS)) for scale in scales]
+    return [{"scale": scale} | judged(*draw(DPMSolver(Guided(model, scale)), n)) for scale in scales]
 
 
-def steps_study(model: Denoiser, n: int) -> list[dict[str, Any]]:
+def steps_study(model: Denoiser, n: int, walks: Walks) -> list[dict[str, Any]]:
     """What each sampler gives at each number of evaluations, at scale 1."""
     rows: list[dict[str, Any]] = []
-    for name, (make, counts) in list(WALKS.items())[: None if n > 10 else 1]:
-        for steps in counts if n > 10 else counts[:1]:
+    for name, (make, counts) in walks.items():
+        for steps in counts:
             calls = 2 * steps - 1 if name == "Heun" else steps
             rows.append({"sampler": name, "evaluations": calls} | judged(*draw(make(model), n, steps=steps)))
     return rows

@@ -94,19 +94,25 @@ def _features(model: Classifier, images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def judge(images: Tensor, *, binary: bool = False, folder: Path | None = None) -> dict[str, float]:
+def judge(
+    images: Tensor, *, labels: Tensor | None = None, binary: bool = False, folder: Path | None = None
+) -> dict[str, float]:
     """Compare drawn digits with the 1,000 of the test split, on this classifier's features.
 
     Args:
         images: pictures (N, 1, 28, 28) in [0, 1]; scores of different N must not be compared.
+        labels: the classes that were wished for, int64 (N,), where any were.
         binary: threshold pictures and test digits first, so that grey and binary models stand side by side.
         folder: where the weights lie.
 
     Returns:
-        What `dgm.metrics.samples.compare` gives, and the inception score, which looks at the samples alone.
+        What `dgm.metrics.samples.compare` gives, and the inception score, which looks at the samples alone; with labels
+        the "class accuracy" before them, the share that this classifier calls by the wished class.
     """
     real = digits("test", binary=binary).images
     fake = (images > 0.5).float() if binary else images
     model = load(folder=folder)
     near = _features(model, fake)
-    return compare(_features(model, real), near) | {"inception score": inception_score(model.head(near).softmax(1))}
+    logits = model.head(near)
+    told = {} if labels is None else {"class accuracy": (logits.argmax(1) == labels).double().mean().item()}
+    return told | compare(_features(model, real), near) | {"inception score": inception_score(logits.softmax(1))}
