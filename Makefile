@@ -8,7 +8,7 @@ GPU    := cuda-bindings cuda-pathfinder cuda-toolkit triton nvidia-cublas nvidia
           nvidia-cusparse nvidia-cusparselt-cu13 nvidia-nccl-cu13 nvidia-nvjitlink nvidia-nvshmem-cu13 nvidia-nvtx
 # What requirements.txt is compiled from: every extra but the peers of `make bench`, which have a lock of their own.
 # That one leaves out `dataclasses`: pythae asks for it, a part of Python since 3.7, and pip refuses to install it there.
-EXTRAS := data train metrics book test
+EXTRAS := data train metrics pictures book test
 COMPILE = uv pip compile code/pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
           --no-emit-index-url --no-emit-find-links $(GPU:%=--no-emit-package %) --quiet
 BENCH  := _build/bench/venv

@@ -5,6 +5,8 @@ Torch is imported by the commands that need it, not before, so that the help com
 
 from __future__ import annotations
 
+import inspect
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,7 +41,8 @@ class Tracker(StrEnum):
 
 
 def known(name: str) -> str:
-    """Return the name of a recipe, or leave with exit code 2 and the nearest names."""
+    """Return the name of a recipe, hyphens read as underscores, or leave with exit code 2 and the nearest names."""
+    name = name.replace("-", "_")
     if name not in recipes.names():
         from dgm.checks import nearest
 
@@ -98,30 +101,60 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Folder for the weights [default: the package's]")] = None,
     runs: Annotated[Path, typer.Option(help="Folder for checkpoints and curves.")] = Path("runs"),
     tracker: Annotated[Tracker | None, typer.Option(help="Write curves while it trains.")] = None,
+    pretrained: Annotated[
+        str | None, typer.Option(help="Pipeline to go on from: a folder, or a name of the Hugging Face hub.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of pictures with captions of your own.")] = None,
+    skip: Annotated[
+        bool, typer.Option("--skip", help="Leave out broken pictures and those without a caption.")
+    ] = False,
+    rank: Annotated[int | None, typer.Option(min=1, help="Of a LoRA.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Examples a step, over all processes.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Step size.")] = None,
 ) -> None:
-    """Train a model and write its weights. Cut off at any moment, the same command goes on."""
+    """Train a model and write its weights. Cut off at any moment, the same command goes on.
+
+    The options from --pretrained on are for text-to-image and lora, --rank for lora alone.
+    """
     from dgm import weights
 
+    main = os.environ.get("RANK", "0") == "0"  # of several processes under `accelerate launch`, one speaks and tidies
     run = runs / f"{name}-{seed}"
     options: dict[str, Any] = {"checkpoint": run / "checkpoint.safetensors"}
     if tracker is not None:
         options |= {"log": run / tracker.value, "tracker": tracker.value}
     if steps is not None:
         options["steps"] = steps
-    if options["checkpoint"].exists():
-        typer.echo(f"going on from {options['checkpoint']}")
+    options |= wished(
+        name, pretrained=pretrained, data=data, skip=skip or None, rank=rank, batch_size=batch_size, lr=lr
+    )
+    if main and (left := sorted(run.glob("checkpoint*.safetensors"))):
+        typer.echo(f"going on from {left[-1]}")
     with plainly():
         try:
             recipes.get(name).train(seed=seed, folder=out, **options)
         except KeyboardInterrupt:
-            typer.echo(f"\nstopped; the same command goes on from {run}", err=True)
+            if main:
+                typer.echo(f"\nstopped; the same command goes on from {run}", err=True)
             raise typer.Exit(130) from None
+        if not main:
+            return
         for checkpoint in run.glob("*.safetensors"):  # the weights are written: the run is over
             checkpoint.unlink()
         info = weights.info(name, folder=out)
-    place = (out or weights.HOME) / f"{name}.safetensors"
+    place = (out or weights.HOME) / (name if "files" in info else f"{name}.safetensors")
     typer.echo(f"{place}: {info['parameters']:,} numbers, {info['seconds']:.0f} s")
     report(info["metrics"])
+
+
+def wished(name: str, **options: Any) -> dict[str, Any]:
+    """Return the options that were given, or leave with exit code 2 where the recipe does not take one of them."""
+    takes = inspect.signature(recipes.get(name).train).parameters
+    given = {key: value for key, value in options.items() if value is not None}
+    for key in given:
+        if key not in takes:
+            raise typer.BadParameter(f"{name} does not take it", param_hint=f"--{key.replace('_', '-')}")
+    return given
 
 
 @app.command()

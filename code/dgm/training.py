@@ -39,10 +39,13 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Loss = Callable[..., Tensor]
+Draws = Callable[[int], Tensor | Sequence[Tensor]]
 Schedule = Callable[[int], float]
 INSTALL = 'pip install "dgm-book[train]"'
 TRACKERS = ("tensorboard", "wandb")
 FORMAT = "dgm.training 1"
+LOST = re.compile(r"gloo/transport|NCCL|connection (closed|reset|refused)|broken pipe|socket closed", re.IGNORECASE)
+"""How a collective says that another process is gone."""
 
 
 @dataclass
@@ -89,6 +92,7 @@ def fit(
     optimizer: Callable[..., torch.optim.Optimizer] | None = None,
     schedule: Schedule | None = None,
     loss: Loss | None = None,
+    draws: Draws | None = None,
     clip: float | None = None,
     ema: float | None = None,
     validation: Tensor | Sequence[Tensor] | None = None,
@@ -104,7 +108,8 @@ def fit(
 
     Each step takes the next `batch_size` examples of a stream in which every epoch is a fresh permutation of
     the data, so that all examples are seen equally often. Under ``accelerate launch`` the processes share
-    each batch, and each has noise of its own. Mixed precision follows accelerate's configuration.
+    each batch. What a loss draws itself is then other noise in each of them; what `draws` drew for it is the same
+    as in one process, and so is the run. Mixed precision follows accelerate's configuration.
 
     Args:
         model: what to train: all parameters with ``requires_grad``.
@@ -117,6 +122,8 @@ def fit(
             Adam where none is given.
         schedule: factor of the step size as a function of the steps done, such as `cosine`.
         loss: ``loss(model, *batch)`` -> scalar; ``model.loss(*batch)`` where none is given.
+        draws: ``draws(batch_size)`` -> a tensor or several of that first size, the chance of a whole batch: times and
+            noise, say. They follow the batch, ``loss(model, *batch, *draws)``; a process gets those of its examples.
         clip: largest Euclidean norm of the gradient; a longer one is scaled down to it.
         ema: decay $\lambda$ in (0, 1) of the running mean of the weights, see `Average`. Validation and the
             end use the mean.
@@ -137,6 +144,7 @@ def fit(
         FloatingPointError: the loss or the weights are no longer finite; the last checkpoint is left as it
             was.
         KeyboardInterrupt: Ctrl-C; the running step is finished first and the checkpoint written.
+        ConnectionError: another process of the run is gone; the message names the step that the checkpoint holds.
         ImportError: accelerate is missing; the message holds the line that installs it.
     """
     train = _examples(data, "data")
@@ -148,39 +156,42 @@ def fit(
     parameters = _trainable(model, "model")
     if not callable(model.loss if loss is None and hasattr(model, "loss") else loss):
         raise TypeError(f"loss: expected a function (or a model with a method 'loss'), came {loss!r}")
+    if draws is not None and not callable(draws):
+        raise TypeError(f"draws: expected a function of the number of examples, came {draws!r}")
 
     accelerator = _accelerator(log, tracker)
-    with _moved(model, accelerator.device):
+    with _moved(model, accelerator.device), _Company(accelerator) as company:
         raw = (optimizer or torch.optim.Adam)(parameters, lr=lr)
         saved = None
         if checkpoint is not None:
             settings = {
                 "model": _portrait(model),
-                "loss": "model.loss" if loss is None else getattr(loss, "__qualname__", type(loss).__name__),
+                "loss": "model.loss" if loss is None else _called(loss),
+                "draws": None if draws is None else _called(draws),
                 "optimizer": _settings_of(raw, lr),
                 "data": _fingerprint(train),
                 "validation": None if held is None else _fingerprint(held),
                 "lr": lr,
                 "keep_best": keep_best,
             }
-            saved = Checkpoint(checkpoint, settings | common.settings(accelerator))
+            saved = company.saved = Checkpoint(checkpoint, settings | common.settings(accelerator))
         player = _Player.prepared(accelerator, "train", "step", _Objective(model, loss), raw, parameters)
         average = None if ema is None else Average(model, ema)
-        run = _Run(model, model, [player], average, schedule, accelerator.scaler, History())
+        run = company.run = _Run(model, model, [player], average, schedule, accelerator.scaler, History())
 
         def log_entry(entry: dict[str, float]) -> dict[str, float]:
             history = run.history
             history.train.append(entry["loss/train"])
             if held is None:
                 return {}
-            value = run.validate(player.objective, held, common.size, common.seed, accelerator)
+            value = run.validate(player.objective, held, draws, common.size, common.seed, accelerator)
             _stop_if_broken(value, "the validation loss", run, saved)
             if keep_best and value < min(history.validation, default=math.inf):
                 run.keep_this()
             history.validation.append(value)
             return {"loss/validation": value}
 
-        _loop(run, train, common, log_entry, accelerator, saved, log=log, progress=progress)
+        _loop(run, train, common, log_entry, accelerator, saved, draws=draws, log=log, progress=progress)
     return run.history
 
 
@@ -265,7 +276,7 @@ def play(
     trained = [_trainable(getattr(game, side, None), f"game.{side}") for side in ("critic", "generator")]
 
     accelerator = _accelerator(log, tracker)
-    with _moved(game, accelerator.device):
+    with _moved(game, accelerator.device), _Company(accelerator) as company:
         make = optimizer or _adam_of_games
         raws = [make(parameters, lr=rate) for parameters, rate in zip(trained, rates, strict=True)]
         saved = None
@@ -276,10 +287,10 @@ def play(
                 "data": _fingerprint(train),
                 "lr": rates,
                 "critic_steps": critic_steps,
-                "measure": None if measure is None else getattr(measure, "__qualname__", type(measure).__name__),
+                "measure": None if measure is None else _called(measure),
                 "keep_best": keep_best,
             }
-            saved = Checkpoint(checkpoint, settings | common.settings(accelerator))
+            saved = company.saved = Checkpoint(checkpoint, settings | common.settings(accelerator))
         # Each objective holds one player's parameters alone, so that several processes exchange no others.
         sides = (
             ("critic", _Objective(rules.critic, lambda _, x: rules.critic_loss(x)), critic_steps),
@@ -292,6 +303,7 @@ def play(
         players[0].after = rules.constrain
         average = None if ema is None else Average(rules.generator, ema)
         run = _Run(game, rules.generator, players, average, schedule, accelerator.scaler, GameHistory())
+        company.run = run
 
         def log_entry(entry: dict[str, float]) -> dict[str, float]:
             history = run.history
@@ -391,6 +403,7 @@ def _loop(
     accelerator: Accelerator,
     saved: Checkpoint | None,
     *,
+    draws: Draws | None = None,
     log: str | Path | None,
     progress: bool | None,
 ) -> None:
@@ -404,6 +417,12 @@ def _loop(
         raise ValueError(f"batch_size: expected a multiple of the {world} processes, came {common.size}")
     if saved is not None:
         run.resume(saved, common.steps)
+        found = accelerator.gather(torch.tensor([run.done], device=device)).tolist() if world > 1 else []
+        if len(set(found)) > 1:
+            raise ValueError(
+                f"checkpoint: expected one file that all processes see, came {saved.path} at the steps"
+                f" {', '.join(map(str, found))} (put it into a folder that the machines share)"
+            )
     history, began = run.history, time.perf_counter() - run.history.seconds
 
     def keep() -> None:
@@ -425,8 +444,12 @@ def _loop(
                 for player, update in run.turns():
                     number = run.done * player.updates + update
                     mine = batch_rows(len(train[0]), common.size, number, common.seed)[rank::world]
+                    batch = [x[mine.to(x.device)].to(device) for x in train]
+                    if draws is not None:
+                        reseed(common.seed, "draws", number)  # alike in every process
+                        batch += [x[rank::world].to(device) for x in _drawn(draws, common.size)]
                     reseed(common.seed, player.place, number, rank)
-                    value = player.objective(*(x[mine.to(x.device)].to(device) for x in train))
+                    value = player.objective(*batch)
                     # Loss and Ctrl-C go over all processes, so that all stop at the same step.
                     total, asked = _sum(accelerator, _scalar(value).item(), interrupt.asked)
                     stop = stop or bool(asked)
@@ -598,6 +621,9 @@ class _Objective(nn.Module):
     def __init__(self, model: nn.Module, loss: Loss | None) -> None:
         super().__init__()
         self.model, self.loss = model, loss
+        # Several processes look for weights that a step does not use, see `_accelerator`; torch warns where it finds
+        # none, so one is given to it.
+        self.unused = nn.Parameter(torch.zeros(()))
 
     def forward(self, *batch: Tensor) -> Tensor:
         if self.loss is None:
@@ -682,7 +708,13 @@ class _Run:
             self.model.train()
 
     def validate(
-        self, objective: nn.Module, held: Sequence[Tensor], size: int, seed: int, accelerator: Accelerator
+        self,
+        objective: nn.Module,
+        held: Sequence[Tensor],
+        draws: Draws | None,
+        size: int,
+        seed: int,
+        accelerator: Accelerator,
     ) -> float:
         """The mean loss over `held`, with the averaged weights, on noise that is the same every time."""
         objective = accelerator.unwrap_model(objective)
@@ -690,9 +722,13 @@ class _Run:
         with self.at_rest():
             pieces = list(zip(*(x.split(size) for x in held), strict=True))
             for i in range(accelerator.process_index, len(pieces), accelerator.num_processes):
+                piece = list(pieces[i])
+                if draws is not None:
+                    reseed(seed, "draws", "validation", i)
+                    piece += _drawn(draws, len(piece[0]))
                 reseed(seed, "validation", i)
-                value = objective(*(x.to(accelerator.device) for x in pieces[i]))
-                total += _scalar(value).item() * len(pieces[i][0])
+                value = objective(*(x.to(accelerator.device) for x in piece))
+                total += _scalar(value).item() * len(piece[0])
         return _sum(accelerator, total)[0] / len(held[0])
 
     def _means(self) -> dict[str, Tensor]:
@@ -812,6 +848,14 @@ class Checkpoint:
             litter.unlink(missing_ok=True)
         write_whole(self.path, pack(whole, {FORMAT: text}))
 
+    def done(self) -> int | None:
+        """Return the steps that the file holds, or None where there is none to read."""
+        try:
+            with safe_open(self.path, "pt") as file:
+                return int(json.loads((file.metadata() or {})[FORMAT])["done"])
+        except (SafetensorError, OSError, ValueError, KeyError):
+            return None
+
     def read(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return what was written, or None where there is no file.
 
@@ -905,6 +949,74 @@ class Interrupt:
             raise KeyboardInterrupt
 
 
+class _Company:
+    """Where another process of the run is gone, this one ends with an error that says so, and what is left.
+
+    It learns of it in one of two ways: a collective fails, or the launcher, which saw it first, sends SIGTERM. In a
+    run of one process nothing is changed.
+    """
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self.run: _Run | None = None
+        self.saved: Checkpoint | None = None
+        self._many = accelerator.num_processes > 1
+        self._ours = False  # is SIGTERM answered here?
+
+    def __enter__(self) -> _Company:
+        default = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+        self._ours = self._many and default and threading.current_thread() is threading.main_thread()
+        if self._ours:
+            signal.signal(signal.SIGTERM, self._told)
+        return self
+
+    def _told(self, number: int, frame: FrameType | None) -> None:
+        raise self._gone("its launcher told this one to end: SIGTERM")
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
+        if self._many and isinstance(error, RuntimeError) and (LOST.search(str(error)) or _is_of_network(error)):
+            lines = [line for line in str(error).splitlines() if LOST.search(line)] or [str(error).partition("\n")[0]]
+            # Gloo begins with a line of its source, in brackets, and ends with advice.
+            raise self._gone(re.sub(r"^\[[^]]*\] ", "", lines[0].strip()).partition(". ")[0]) from None
+        if self._ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def _gone(self, how: str) -> ConnectionError:
+        if self._ours:  # the launcher's SIGTERM must not cut the message off; its SIGKILL comes half a minute later
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            self._ours = False
+        where = "before the first step" if self.run is None else f"in step {self.run.done + 1}"
+        done = None if self.saved is None else self.saved.done()
+        if self.saved is None:
+            left = "no checkpoint was asked for, so the same command begins afresh"
+        elif done is None:
+            left = f"{self.saved.path} was not written yet, so the same command begins afresh"
+        else:
+            left = f"{self.saved.path} holds step {done}, and the same command goes on from there"
+        return ConnectionError(f"another process of the run is gone, {where} ({how}); {left}")
+
+
+def _is_of_network(error: BaseException) -> bool:
+    return torch.distributed.is_available() and isinstance(error, torch.distributed.DistError)
+
+
+def _called(function: Callable[..., Any]) -> str:
+    return getattr(function, "__qualname__", type(function).__name__)
+
+
+def _drawn(draws: Draws, n: int) -> list[Tensor]:
+    """The chance of `n` examples, checked."""
+    came = draws(n)
+    tensors = list(came) if isinstance(came, list | tuple) else [cast(Tensor, came)]
+    if not tensors:
+        raise ValueError("draws: expected at least one tensor, came none")
+    for x in tensors:
+        if not isinstance(x, Tensor):
+            raise TypeError(f"draws: expected tensors, came {type(x).__name__}")
+        if not x.dim() or len(x) != n:
+            raise ValueError(f"draws: expected tensors of first size {n}, came shape {tuple(x.shape)}")
+    return tensors
+
+
 def _examples(data: object, name: str, like: Sequence[Tensor] | None = None) -> list[Tensor]:
     """The tensors of a data set, checked: one first size, and the rest of the shape as in `like`."""
     tensors = [require(x, name) for x in (data if isinstance(data, list | tuple) else [data])]
@@ -954,10 +1066,13 @@ def _accelerator(log: str | Path | None, tracker: str) -> Accelerator:
     with warnings.catch_warnings():
         # In a notebook without ipywidgets tqdm warns that it can't draw its bar; `_bar` draws none there.
         warnings.filterwarnings("ignore", message="IProgress not found")
-        from accelerate import Accelerator
+        from accelerate import Accelerator, DistributedDataParallelKwargs
 
     accelerator = Accelerator(
-        log_with=tracker if log else None, project_dir=Path(log).resolve().parent if log else None
+        log_with=tracker if log else None,
+        project_dir=Path(log).resolve().parent if log else None,
+        # A weight that a step does not use has no gradient in one process, and is no error in several either.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
     if (pieces := accelerator.gradient_accumulation_steps) != 1:
         raise ValueError(f"batch_size: expected no accumulation of gradients from accelerate, came {pieces} pieces")

@@ -42,6 +42,9 @@ class FigureRenderer:
         if words.get("plotly") is not None:
             paper["classes"].append("dgm-still")
             figure += _interactive(words)
+        if words.get("widget") is not None:
+            paper["classes"].append("dgm-still")
+            figure += nodes.raw("", words["widget"], format="html")
         figure += paper
         figure += _caption(renderer, words["caption"], data)
         document = renderer.renderer.document

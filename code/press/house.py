@@ -29,6 +29,9 @@ PARTS = ("foundations", "autoregressive", "latent", "flows", "adversarial", "dif
 NOTEBOOK_BRANCH = "notebooks"
 """The branch that Colab and Binder open; the publishing workflow pushes the exported notebooks there."""
 
+EXTRAS = "data,metrics,pictures,train"
+"""What a reader installs to run any chapter."""
+
 
 class PressError(Exception):
     """Something is wrong with the book; the message says where, what, and what to do."""
@@ -80,7 +83,7 @@ class Address:
     @property
     def install(self) -> str:
         """What pip installs to get the package from the repository."""
-        return f"dgm-book[data,metrics,train] @ git+{self.url}@main#subdirectory=code"
+        return f"dgm-book[{EXTRAS}] @ git+{self.url}@main#subdirectory=code"
 
 
 def address() -> Address:

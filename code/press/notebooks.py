@@ -20,7 +20,7 @@ from docutils.nodes import make_id
 from pybtex.database import Entry, parse_file
 
 from press.chapters import Page, chapters
-from press.house import BOOK, PressError, address, config, write_atomically
+from press.house import BOOK, EXTRAS, PressError, address, config, write_atomically
 from press.maths import DISPLAY
 
 FENCE = re.compile(r"^(?P<fence>`{3,}|:{3,})\{(?P<name>[\w:+-]+)\}\s*(?P<title>.*)$")
@@ -60,7 +60,7 @@ import sys
 
 if importlib.util.find_spec("dgm") is None:
     source = os.environ.get("DGM_SOURCE")  # a local wheel, to try a change before it is published
-    package = f"{{source}}[data,train]" if source else "{install}"
+    package = f"{{source}}[{extras}]" if source else "{install}"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", package], check=True)"""
 
 
@@ -111,7 +111,7 @@ class Exporter:
         title = f"*A chapter of [{config()['title']}]({address().site}); [read it there]({self.url}).*"
         cells = [
             nbformat.v4.new_markdown_cell(title),
-            nbformat.v4.new_code_cell(INSTALL.format(install=address().install)),
+            nbformat.v4.new_code_cell(INSTALL.format(install=address().install, extras=EXTRAS)),
         ]
         for cell in source.cells:
             if cell.cell_type == "code":

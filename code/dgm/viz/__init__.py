@@ -2,6 +2,7 @@
 
 from dgm.viz.draw import curves, figure, heatmap, image_grid
 from dgm.viz.palette import COLORS, DIVERGING, INK, MUTED, PAPER, SEQUENTIAL
+from dgm.viz.picker import picker
 from dgm.viz.show import FIGURE_MIME, show, table
 from dgm.viz.slider import slider
 
@@ -17,6 +18,7 @@ __all__ = [
     "figure",
     "heatmap",
     "image_grid",
+    "picker",
     "show",
     "slider",
     "table",

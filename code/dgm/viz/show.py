@@ -43,17 +43,13 @@ def show(fig: Figure | go.Figure, *, alt: str, caption: str, name: str) -> None:
         TypeError: another kind of figure.
         ValueError: no alternative text, no caption, a name of another form.
     """
-    for text, argument in ((alt, "alt"), (caption, "caption")):
-        if not isinstance(text, str) or len(text.split()) < 3:
-            raise ValueError(f"{argument}: expected at least a few words, came {text!r}")
-    if not isinstance(name, str) or not name.startswith("fig-"):
-        raise ValueError(f"name: expected the label of a figure, 'fig-…', came {name!r}")
+    require_words(alt, caption, name)
     if not isinstance(fig, Figure | go.Figure):
         raise TypeError(f"fig: expected a Matplotlib or Plotly figure, came {type(fig).__name__}")
     if isinstance(fig, go.Figure) and pio.renderers.default == "colab":
         fig.show()  # Colab draws Plotly figures its own way
         return
-    light, dark = _both_themes(still(fig) if isinstance(fig, go.Figure) else fig)
+    light, dark = both_themes(still(fig) if isinstance(fig, go.Figure) else fig)
     words: dict[str, Any] = {"alt": alt, "caption": caption, "name": name, "light": light, "dark": dark}
     bundle: dict[str, Any] = {"text/plain": f"[{alt}]", "image/png": light, FIGURE_MIME: words}
     if isinstance(fig, go.Figure):
@@ -61,6 +57,15 @@ def show(fig: Figure | go.Figure, *, alt: str, caption: str, name: str) -> None:
         bundle["application/vnd.plotly.v1+json"] = words["plotly"] = plot
     about = {"alt": alt, "name": name, "interactive": isinstance(fig, go.Figure)}
     display(bundle, raw=True, metadata={"dgm": {"figure": about}})
+
+
+def require_words(alt: str, caption: str, name: str) -> None:
+    """What every figure must have, or a ValueError that says what came instead."""
+    for text, argument in ((alt, "alt"), (caption, "caption")):
+        if not isinstance(text, str) or len(text.split()) < 3:
+            raise ValueError(f"{argument}: expected at least a few words, came {text!r}")
+    if not isinstance(name, str) or not name.startswith("fig-"):
+        raise ValueError(f"name: expected the label of a figure, 'fig-…', came {name!r}")
 
 
 def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> Markdown:
@@ -81,7 +86,7 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> Markdown:
     return Markdown("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
-def _both_themes(fig: Figure) -> tuple[str, str]:
+def both_themes(fig: Figure) -> tuple[str, str]:
     """The figure as two PNGs in base64: as drawn, and with ink and paper of the dark page."""
     light = _png(fig, PAPER)
     _recolour(fig, DARK)
