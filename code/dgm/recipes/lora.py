@@ -1,4 +1,4 @@
-"""LoRA for text to image: the system learns another hand's drawing from 150 pictures, at three ranks and in full."""
+"""LoRA for text to image: another hand's drawing learned from 150 pictures, at three ranks and in full."""
 
 from __future__ import annotations
 
