@@ -25,6 +25,7 @@ def keep(
     config: dict[str, Any],
     seed: int,
     folder: Path | None,
+    save: Callable[[dict[str, Any]], object] | None = None,
     **more: Any,
 ) -> None:
     """Round the weights to float16, measure the model with them, and write both.
@@ -38,6 +39,7 @@ def keep(
         config: what it was built with.
         seed: of the run.
         folder: where to write (None: the package's own).
+        save: writes weights and record in another way than as one file; it is called with the record.
         more: further entries of the record; a function is called with the model and gives its entry.
     """
     model.load_state_dict(weights.halved(model.state_dict()))
@@ -50,7 +52,10 @@ def keep(
         "metrics": scores(model),
         **{name: entry(model) if callable(entry) else entry for name, entry in more.items()},
     }
-    weights.save(name, model.state_dict(), info, folder=folder, half=True)
+    if save is None:
+        weights.save(name, model.state_dict(), info, folder=folder, half=True)
+    else:
+        save(info)
 
 
 def trained(name: str, model: Model, folder: Path | None) -> Model:

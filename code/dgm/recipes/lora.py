@@ -16,7 +16,7 @@ from dgm.checks import require_choice
 from dgm.data import TOON_ATTRIBUTES, toon_attributes, toon_caption, toon_heads
 from dgm.diffusion.latent_diffusion import TextToImage
 from dgm.recipes import text_to_image, toon_classifier
-from dgm.recipes.text_to_image import distance, examples, faithfulness, pictures, told
+from dgm.recipes.text_to_image import distance, examples, faithfulness, of_its_own, pictures, told
 from dgm.training import cosine, fit
 
 NAME = "lora"
@@ -99,27 +99,27 @@ def train(
         batch_size, lr: of the training; the step size is 4e-3 for our own small system, 1e-4 for another.
     """
     own = pretrained is None and data is None and rank is None
-    if folder is None and not own:
-        raise ValueError("out: expected a folder, as the package's own weights are made from its own data, came none")
+    of_its_own(folder, own)
     lr = (4e-3 if pretrained is None else 1e-4) if lr is None else lr
     n = 100 if steps >= 100 else 4  # a trial is scored at once
     rows: list[dict[str, Any]] = []
     state: dict[str, Tensor] = {}
+    system = knowing(loaded(pretrained))
+    images, captions, validation = material(system, data, skip)
+    lesson = examples(system, images, captions)  # the autoencoder and the tokenizer are the same for all ranks
     if own:
-        system = knowing(text_to_image.load())
         rows.append({"way": "base", "trained": 0, "bytes": 0, "seconds": 0.0} | study(system, n))
     for r in (*RANKS, None) if own else (rank or 4,):
         torch.manual_seed(seed)
-        system = TextToImage.load(pretrained) if pretrained else text_to_image.load()
+        system = loaded(pretrained)
         base = {name: w.clone() for name, w in system.unet.state_dict().items()}
         adapted(system, r)
-        images, captions, validation = material(system, data, skip)
         marked: dict[str, Any] = {
             key: _marked(options[key], _way(r)) for key in ("checkpoint", "log") if key in options
         }
         history = fit(
             system,
-            examples(system, images, captions),
+            lesson,
             draws=system.draws,
             validation=validation,
             steps=steps,
@@ -171,6 +171,18 @@ def update(system: TextToImage, base: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: w - base[name] for name, w in system.unet.state_dict().items() if name.endswith(ends)}
 
 
+def loaded(pretrained: str | None) -> TextToImage:
+    """The system to adapt: a user's own, else the trained one."""
+    return TextToImage.load(pretrained) if pretrained else text_to_image.load()
+
+
+def wearing(system: TextToImage, state: dict[str, Tensor], rank: int) -> TextToImage:
+    """The system with the LoRA of a rank; a user's own LoRA is alone in its file."""
+    way = f"{_way(rank)}/"
+    load_lora(system.unet, {key.removeprefix(way): w for key, w in state.items() if key.startswith(way)} or state)
+    return knowing(system)
+
+
 def _way(rank: int | None) -> str:
     return f"rank {rank}" if rank else "full"
 
@@ -189,13 +201,10 @@ def load(rank: int = 16, *, strength: float = 1.0, folder: Path | None = None) -
         folder: where the weights of the LoRA lie.
     """
     state, info = weights.load(NAME, folder=folder)
-    pretrained = info["config"]["pretrained"]
-    system = TextToImage.load(pretrained) if pretrained else text_to_image.load()
-    way = f"{require_choice(_way(rank), 'rank', map(_way, RANKS))}/"
-    own = {key.removeprefix(way): w for key, w in state.items() if key.startswith(way)}
-    load_lora(system.unet, own or state)  # a user's own LoRA is alone in its file
+    require_choice(_way(rank), "rank", map(_way, RANKS))
+    system = wearing(loaded(info["config"]["pretrained"]), state, rank)
     set_strength(system.unet, strength)
-    return knowing(system).requires_grad_(False)
+    return system.requires_grad_(False)
 
 
 def sample(n: int, *, seed: int = 0, rank: int = 16, folder: Path | None = None) -> Tensor:
@@ -214,9 +223,7 @@ def scores(state: dict[str, Tensor], n: int) -> dict[str, float]:
     """Of each rank: the distance to the new style, and the share of attributes drawn as told."""
     told: dict[str, float] = {}
     for rank in RANKS:
-        system, way = text_to_image.load(), f"{_way(rank)}/"
-        load_lora(system.unet, {key.removeprefix(way): w for key, w in state.items() if key.startswith(way)})
-        found = new_style(knowing(system), n)
+        found = new_style(wearing(text_to_image.load(), state, rank), n)
         told |= {f"{name}, rank {rank}": value for name, value in found.items()}
     return told | {"pictures": n}
 

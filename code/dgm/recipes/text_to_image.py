@@ -20,7 +20,8 @@ from dgm.diffusion.latent_diffusion import TextToImage, encode, text_encoder, to
 from dgm.metrics.samples import compare
 from dgm.nn.classifier import Classifier
 from dgm.recipes import kl_autoencoder, toon_classifier
-from dgm.training import History, cosine, fit
+from dgm.recipes._shared import keep
+from dgm.training import cosine, fit
 
 NAME = "text_to_image"
 NET: dict[str, Any] = {"widths": (72, 112)}
@@ -91,8 +92,7 @@ def train(
     torch.manual_seed(seed)
     lr = (1e-3 if pretrained is None else 1e-5) if lr is None else lr
     own = pretrained is None and data is None
-    if folder is None and not own:
-        raise ValueError("out: expected a folder, as the package's own weights are made from its own data, came none")
+    of_its_own(folder, own)
     system = TextToImage.load(pretrained) if pretrained else None
     if data is None:
         system = system or build()
@@ -123,13 +123,13 @@ def train(
     keep(
         NAME,
         system,
-        partial(scores, n=n) if own else None,
+        partial(scores, n=n) if own else lambda _: {"training loss": history.train[-1]},
         history,
         data="toon heads and eight captions each, 6,000" if data is None else f"{len(images):,} pictures of {data}",
         config=NET | {"pretrained": pretrained, "batch": batch_size, "lr": lr},
         seed=seed,
         folder=folder,
-        sheet=gallery(system, limit=None if n > 8 else 2) if own else None,
+        save=partial(write, system, sheet=gallery(system, limit=None if n > 8 else 2) if own else None, folder=folder),
         **studies,
     )
 
@@ -142,38 +142,22 @@ def pictures(data: Path, system: TextToImage | None, skip: bool) -> tuple[Tensor
     return images, [[caption] for caption in captions]
 
 
-def keep(
-    name: str,
-    system: TextToImage,
-    metrics: Any,
-    history: History,
-    *,
-    data: str,
-    config: dict[str, Any],
-    seed: int,
-    folder: Path | None,
-    sheet: Any = None,
-    **more: Any,
-) -> None:
-    """As `_shared.keep`, for a system that is a folder; where there are no metrics, the last loss is told."""
-    system.load_state_dict(weights.halved(system.state_dict()))
-    info = {
-        "data": data,
-        "config": config,
-        "seed": seed,
-        "seconds": history.seconds,
-        "curve": history.as_dict(),
-        "metrics": metrics(system) if metrics else {"training loss": history.train[-1]},
-        **{key: entry(system) for key, entry in more.items()},
-    }
-    count = sum(parameter.numel() for parameter in system.parameters())
+def write(system: TextToImage, info: dict[str, Any], *, sheet: Any, folder: Path | None) -> None:
+    """The system as its pipeline's folder, with the gallery in it where there is one."""
 
-    def write(place: Path) -> None:
+    def files(place: Path) -> None:
         system.save(place)
         if sheet is not None:
             sheet.save(place / GALLERY, quality=80)
 
-    weights.save_folder(name, write, info, parameters=count, folder=folder)
+    count = sum(parameter.numel() for parameter in system.parameters())
+    weights.save_folder(NAME, files, info, parameters=count, folder=folder)
+
+
+def of_its_own(folder: Path | None, own: bool) -> None:
+    """Refuse to put what was made from a user's data or settings in the place of the package's own weights."""
+    if folder is None and not own:
+        raise ValueError("out: expected a folder, as the package's own weights are made from its own data, came none")
 
 
 def load(*, folder: Path | None = None) -> TextToImage:
