@@ -1,4 +1,4 @@
-"""The command line: ``dgm list | train | sample | evaluate``, for the recipes in `dgm.recipes`.
+"""The command line: ``dgm list | train | sample | evaluate`` for the recipes; ``check``, ``report`` for homework.
 
 Torch is imported by the commands that need it, not before, so that the help comes at once.
 """
@@ -94,6 +94,43 @@ def show() -> None:
 
 
 @app.command()
+def check(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A homework: o1-1, o2-3, c1-2, …")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Your answer: a Python file or a notebook.")],
+) -> None:
+    """Check a homework, and say what is wrong in a sentence. The exit code is 0 when nothing is."""
+    from dgm import homework
+
+    failed = 0
+    with plainly():
+        for what, wrong in homework.run(name, file):
+            typer.echo(f"✓ {what}" if wrong is None else f"✗ {what}\n  {wrong}")
+            failed += wrong is not None
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command("report")
+def write_up(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="A recipe, its record (JSON), or the folder of a run.")],
+    out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("report"),
+    aim: Annotated[str | None, typer.Option(help="What the experiment is to find out.")] = None,
+    idea: Annotated[str | None, typer.Option(help="Why it should work.")] = None,
+    conclusion: Annotated[str | None, typer.Option(help="What follows.")] = None,
+    baseline: Annotated[str | None, typer.Option(help="Another run to compare with.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="How many to show.")] = 8,
+    pictures: Annotated[Path | None, typer.Option(help="Folder of samples, for a run without weights.")] = None,
+    seed: Seed = 0,
+) -> None:
+    """Write up an experiment: aim, idea, result, baseline, conclusion, with curves, metrics and samples."""
+    from dgm import report as writer
+
+    told: dict[str, Any] = {"aim": aim, "idea": idea, "conclusion": conclusion, "baseline": baseline}
+    with plainly():
+        typer.echo(str(writer.report(run, out, samples=samples, seed=seed, pictures=pictures, **told)))
+
+
+@app.command()
 def train(
     name: Name,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps [default: the recipe's own]")] = None,
@@ -139,7 +176,7 @@ def train(
             raise typer.Exit(130) from None
         if not main:
             return
-        for checkpoint in run.glob("*.safetensors"):  # the weights are written: the run is over
+        for checkpoint in run.glob("checkpoint*.safetensors"):  # the weights are written: the run is over
             checkpoint.unlink()
         info = weights.info(name, folder=out)
     place = (out or weights.HOME) / (name if "files" in info else f"{name}.safetensors")

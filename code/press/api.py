@@ -40,6 +40,15 @@ class ApiDirective(SphinxDirective):
         return list(holder.children)
 
 
+class InstallDirective(SphinxDirective):
+    """``{dgm-install}``: the line that installs the package, with the book's address."""
+
+    def run(self) -> list[nodes.Node]:
+        """The listing."""
+        line = f'pip install "{address().install}"'
+        return [nodes.literal_block(line, line, language="bash")]
+
+
 def write(module: Thing) -> Iterator[str]:
     """A module as MyST Markdown."""
     where = str(module.filepath)

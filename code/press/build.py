@@ -22,7 +22,8 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from press import execute, lint, notebooks
+from press import execute, homework, lint, notebooks, tickets
+from press import path as ways
 from press.chapters import Page, chapters
 from press.house import (
     BOOK,
@@ -69,6 +70,8 @@ def _build(only: str | None, workers: int | None) -> None:
         if only is None and up_to_date(inputs):
             console.print(f"nothing changed: {SITE.relative_to(ROOT)}/index.html is up to date")
             return
+        if only is None and (lacking := [*map(str, [*tickets.problems(), *ways.problems(), *homework.problems()])]):
+            raise PressError("\n".join(lacking))
         store = Store()
         asked = chapters(only)
         ran = run_stale(store, asked, workers or execute.cores())
@@ -149,7 +152,10 @@ def run_stale(store: Store, asked: list[Page], workers: int) -> dict[str, bool]:
         asyncio.run(execute.run_all(todo, workers, progress, done))
     if failures:
         raise PressError("\n".join(failures))
-    unproven = [str(problem) for page in asked for problem in lint.binding(page, store.state(page).record or {})]
+    records = {page: store.state(page).record for page in asked}
+    if changed := [page.name for page, record in records.items() if record is None]:
+        raise PressError(f"{', '.join(changed)} changed while it ran; build again")
+    unproven = [str(problem) for page, record in records.items() if record for problem in lint.binding(page, record)]
     if unproven:
         raise PressError("\n".join(unproven))
     return {state.page.name: not state.fresh for state in states}

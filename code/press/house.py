@@ -33,6 +33,17 @@ EXTRAS = "data,metrics,pictures,train"
 """What a reader installs to run any chapter."""
 
 
+@dataclass(frozen=True)
+class Problem:
+    """Something to mend: where, what, how."""
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
 class PressError(Exception):
     """Something is wrong with the book; the message says where, what, and what to do."""
 
@@ -115,8 +126,26 @@ def write_atomically(path: Path, text: str) -> None:
 
 def sources() -> Iterator[Path]:
     """Every file that the site is made from, in a fixed order."""
-    for folder, pattern in ((BOOK, "**/*"), (CODE / "dgm", "**/*"), (CODE / "press", "**/*")):
-        for path in sorted(folder.glob(pattern)):
+    for folder in (BOOK, CODE / "dgm", CODE / "press", CODE / "homework"):
+        for path in sorted(folder.glob("**/*")):
             if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith("."):
                 yield path
     yield from (ROOT / "_config.yml", ROOT / "_toc.yml", LOCK)
+
+
+INSTALL = """\
+# Nothing to do where the book's package is at hand; Colab has torch and installs the rest here.
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("dgm") is None:
+    source = os.environ.get("DGM_SOURCE")  # a local wheel, to try a change before it is published
+    package = f"{{source}}[{extras}]" if source else "{install}"
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", package], check=True)"""
+
+
+def install_cell() -> str:
+    """The first cell of a notebook: it installs the package where it is not at hand."""
+    return INSTALL.format(install=address().install, extras=EXTRAS)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from press import homework, quiz, tickets
+from press import path as ways
 from press.chapters import Page, chapters, pages
-from press.house import BOOK, CODE, ROOT, address, config
+from press.house import BOOK, CODE, ROOT, Problem, address, config
 from press.maths import formulas, labels, letters, unknown_commands
 from press.store import Store
 
@@ -34,22 +35,19 @@ CELL_LINES = 18
 FIGURES, EXERCISES, CHECKED = 3, (4, 8), 2
 
 
-@dataclass(frozen=True)
-class Problem:
-    """Something to mend: where, what, how."""
-
-    where: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.what}"
-
-
 def lint(only: str | None = None) -> list[Problem]:
     """All problems of the book's chapters (or of one)."""
     found: list[Problem] = []
     if only is None:
-        found += [*notation_page(), *addresses(), *sources(BOOK / "references")]
+        found += [
+            *notation_page(),
+            *addresses(),
+            *sources(BOOK / "references"),
+            *tickets.problems(),
+            *ways.problems(),
+            *homework.problems(),
+        ]
+        found += [problem for page in pages() for problem in quiz.problems(page)]
     store = Store()
     order = [page.name for page in pages()]
     for page in chapters(only):

@@ -19,8 +19,9 @@ from bs4 import BeautifulSoup
 from docutils.nodes import make_id
 from pybtex.database import Entry, parse_file
 
+from press import homework, quiz, tickets
 from press.chapters import Page, chapters
-from press.house import BOOK, EXTRAS, PressError, address, config, write_atomically
+from press.house import BOOK, PressError, address, config, install_cell, write_atomically
 from press.maths import DISPLAY
 
 FENCE = re.compile(r"^(?P<fence>`{3,}|:{3,})\{(?P<name>[\w:+-]+)\}\s*(?P<title>.*)$")
@@ -51,18 +52,6 @@ BOXES = {
     "dropdown": "",
 }
 
-INSTALL = """\
-# Nothing to do where the book's package is at hand; Colab has torch and installs the rest here.
-import importlib.util
-import os
-import subprocess
-import sys
-
-if importlib.util.find_spec("dgm") is None:
-    source = os.environ.get("DGM_SOURCE")  # a local wheel, to try a change before it is published
-    package = f"{{source}}[{extras}]" if source else "{install}"
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", package], check=True)"""
-
 
 def export(site: Path, to: Path) -> list[Path]:
     """Write every chapter as a notebook without outputs; put it also beside its page, for the download button.
@@ -83,6 +72,7 @@ def export(site: Path, to: Path) -> list[Path]:
         for path in (to / f"{page.name}.ipynb", site / "_sources" / f"{page.name}.ipynb"):
             write_atomically(path, text)
         made.append(to / f"{page.name}.ipynb")
+    homework.export(to / "homework")
     return made
 
 
@@ -111,7 +101,7 @@ class Exporter:
         title = f"*A chapter of [{config()['title']}]({address().site}); [read it there]({self.url}).*"
         cells = [
             nbformat.v4.new_markdown_cell(title),
-            nbformat.v4.new_code_cell(INSTALL.format(install=address().install, extras=EXTRAS)),
+            nbformat.v4.new_code_cell(install_cell()),
         ]
         for cell in source.cells:
             if cell.cell_type == "code":
@@ -169,8 +159,12 @@ class Exporter:
             return []
         if name in ("bibliography", "dgm-path", "dgm-api"):  # made from the whole book
             return [f"*This list is on [the page]({self.url}).*"]
-        if name == "div":
+        if name in ("div", *tickets.LANGUAGES):
             return body
+        if name == "quiz":
+            return quiz.plain(title.strip(), "\n".join(lines))
+        if name in ("ticket", "key", "serves"):
+            return [f"*What stands here is on [the page]({self.url}).*"]
         if name in ("image", "figure"):
             where = urljoin(address().site, f"_images/{Path(title.strip()).name}")
             return [f"![{options.get('alt', '')}]({where})", "", *body]

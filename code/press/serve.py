@@ -10,6 +10,7 @@ from press.house import BOOK, CODE, ROOT, SITE, PressError
 WATCHED = (
     f"{BOOK}/**/*.*",
     f"{CODE}/dgm/**/*.py",
+    f"{CODE}/homework/*.py",
     f"{CODE}/press/**/*.*",
     f"{ROOT}/_config.yml",
     f"{ROOT}/_toc.yml",

@@ -19,14 +19,26 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
-from press import figures
-from press.api import ApiDirective
+from press import anki, exam, figures, homework
+from press.api import ApiDirective, InstallDirective
 from press.chapters import Page
+from press.drills import DrillsDirective
 from press.house import BOOK, PRESS, address
-from press.path import PathDirective
+from press.path import MapDirective, PathDirective, RouteDirective
+from press.quiz import QuizDirective
 
 ASSETS = Path(__file__).parent / "assets"
 MATHJAX = ("tex-chtml.js", "a11y", "input/tex", "output/chtml", "ui")  # of 24 MB the part that TeX needs
+SCRIPTS = {
+    ".dgm-plotly": "figures.js",
+    ".dgm-ru, .dgm-cards, .dgm-mock, .dgm-drill": "language.js",
+    ".dgm-quiz": "quiz.js",
+    ".dgm-cards": "cards.js",
+    ".dgm-mock": "mock.js",
+    ".dgm-drill": "drills.js",
+    ".dgm-grading": "grading.js",
+}
+"""What on a page asks for which script."""
 FONTAWESOME = re.compile(r"\s*<script[^>]*fontawesome[^>]*></script>")
 
 # `connect-src` lets the search load its index; `unsafe-inline` is for MathJax's settings and Bootstrap's styles.
@@ -131,6 +143,9 @@ def finish(app: Sphinx, failure: Exception | None) -> None:
         if "_static" not in path.relative_to(out).parts:
             depth = len(path.relative_to(out).parts) - 1
             path.write_text(mend(path.read_text("utf8"), "../" * depth), "utf8")
+    exam.finish(out)
+    anki.export(out)
+    homework.export(out / homework.DOWNLOADS)
 
 
 def _copy_mathjax(target: Path) -> None:
@@ -155,8 +170,9 @@ def mend(page: str, root: str) -> str:
         return page
     policy = soup.new_tag("meta", attrs={"http-equiv": "Content-Security-Policy", "content": CONTENT_SECURITY})
     head.insert(1, policy)
-    if soup.select_one(".dgm-plotly"):
-        head.append(soup.new_tag("script", attrs={"src": f"{root}_static/figures.js", "defer": ""}))
+    for wanted, script in SCRIPTS.items():
+        if soup.select_one(wanted):
+            head.append(soup.new_tag("script", attrs={"src": f"{root}_static/{script}", "defer": ""}))
     for summary in soup.select('summary[aria-label="Toggle hidden content"]'):
         del summary["aria-label"]  # its own text says more
     for button in soup.select("button.search-button-field[aria-label]"):
@@ -182,7 +198,18 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Sphinx's door."""
     figures.install()
     app.add_directive("dgm-api", ApiDirective)
+    app.add_directive("dgm-install", InstallDirective)
     app.add_directive("dgm-path", PathDirective)
+    app.add_directive("dgm-map", MapDirective)
+    app.add_directive("dgm-route", RouteDirective)
+    app.add_directive("quiz", QuizDirective)
+    app.add_directive("drills", DrillsDirective)
+    app.add_directive("homework", homework.HomeworkDirective)
+    app.add_directive("homework-table", homework.TableDirective)
+    app.add_directive("waiting", homework.WaitingDirective)
+    app.add_role("dgm-deck", anki.DeckRole())
+    for name, directive in exam.DIRECTIVES.items():
+        app.add_directive(name, directive)
     app.connect("config-inited", settings, priority=900)
     app.connect("doctree-read", opening)
     app.connect("html-page-context", buttons, priority=950)

@@ -36,6 +36,7 @@ dgm:
   prerequisites: [{before}]
   tickets: []
   homework: []
+  formulas: {{}}
   minutes: 20
 ---
 (ch-{slug})=
@@ -94,6 +95,13 @@ viz.show(
 ## Exercises
 
 ## Exam
+
+```{{serves}}
+```
+
+### Check yourself
+
+### Quiz
 
 ## Sources
 """

@@ -172,6 +172,8 @@ def test_from_nothing_to_samples(recipe):
 
 
 def test_a_folder_of_ones_own(recipe):
+    dgm("train", "tiny_line", "--steps", "2", "--out", "runs/tiny_line-0")  # beside its own checkpoint
+    assert Path("runs/tiny_line-0/tiny_line.safetensors").is_file()
     dgm("train", "tiny_line", "--steps", "2", "--out", "mine", "--seed", "3", "--tracker", "tensorboard")
     assert sorted(p.name for p in Path("mine").iterdir()) == ["tiny_line.json", "tiny_line.safetensors"]
     assert not (recipe / "home").exists()

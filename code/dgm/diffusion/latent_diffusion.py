@@ -1,7 +1,7 @@
 r"""From words to pictures: diffusion in the space of an autoencoder, told a text through cross-attention.
 
     encode     x (3, 64, 64) ↦ z = s · E(x) (12, 8, 8)       a KL autoencoder; s brings the latents to variance 1
-    read       words ↦ tokens ↦ one vector a token           a text encoder, learned with the rest
+    read       words ↦ tokens ↦ one vector a token           a text encoder, taught before by contrast (`Contrast`)
     diffuse    z_t = α_t z + σ_t ε, the network told the text: softmax(Q K(text)ᵀ / √d) V(text) in every block
     draw       noise ↦ z by any sampler, guided; x = D(z / s)
 
@@ -27,6 +27,7 @@ from typing import cast
 
 import diffusers
 import torch
+import torch.nn.functional as F
 import transformers
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.resnet import ResnetBlock2D
@@ -214,6 +215,73 @@ def text_encoder(tokens: CLIPTokenizer, *, width: int = 128, layers: int = 2, he
     )
 
 
+class Contrast(nn.Module):
+    r"""Which text belongs to which picture? CLIP's question, by which a text encoder learns before anything is drawn.
+
+    Of B pairs, with unit vectors u_i of the pictures and w_j of their texts and a temperature τ that is learned too,
+
+    $$\mathcal L = \frac1{2B} \sum_{i=1}^B \biggl(-\log \frac{e^{u_i^\top w_i/\tau}}{\sum_j e^{u_i^\top w_j/\tau}}
+    - \log \frac{e^{u_i^\top w_i/\tau}}{\sum_j e^{u_j^\top w_i/\tau}}\biggr)$$
+
+    in nats: log B for who guesses. Every word that tells two pictures of a batch apart lowers it, however few pixels it
+    is about.
+
+    Args:
+        text_encoder: what is to learn.
+        channels, side: of the latents, as which pictures are seen.
+        width: numbers of u and w.
+
+    Source: Alec Radford and others (2021), Learning Transferable Visual Models From Natural Language Supervision.
+    """
+
+    def __init__(self, text_encoder: CLIPTextModel, channels: int = 12, side: int = 8, *, width: int = 128) -> None:
+        super().__init__()
+        self.text_encoder = text_encoder
+        self.of_text = nn.Linear(text_encoder.config.hidden_size, width, bias=False)
+        self.of_picture = nn.Sequential(
+            nn.Conv2d(channels, 64, 3, padding=1),
+            nn.GELU(),
+            nn.Conv2d(64, 128, 3, stride=2, padding=1),
+            nn.GELU(),
+            nn.Flatten(),
+            nn.Linear(128 * (side // 2) ** 2, width),
+        )
+        self.log_scale = nn.Parameter(torch.tensor(1 / 0.07).log())  # log 1/τ, from where CLIP starts
+
+    def texts(self, tokens: Tensor) -> Tensor:
+        """Unit vectors w of texts, int64 (B, L) → (B, width): from the end of the text, which has seen all of it."""
+        return F.normalize(self.of_text(self.text_encoder(tokens).pooler_output), dim=-1)
+
+    def pictures(self, latents: Tensor) -> Tensor:
+        """Unit vectors u of pictures, (B, C, h, w) → (B, width)."""
+        return F.normalize(self.of_picture(latents), dim=-1)
+
+    def draws(self, n: int) -> Tensor:
+        """The chance of `n` examples for `loss`: uniform numbers (n,)."""
+        return torch.rand(n)
+
+    def loss(self, latents: Tensor, tokens: Tensor, chance: Tensor) -> Tensor:
+        """Contrast pictures with their captions.
+
+        Args:
+            latents: as `encode` gives them, (B, C, h, w).
+            tokens: of several captions each, int64 (B, K, L), of which one is taken by chance.
+            chance: as `draws` gives it.
+
+        Returns:
+            A scalar, nats.
+        """
+        scores = self.pictures(latents) @ self.texts(_one_of(tokens, chance)).mT
+        scores = scores * self.log_scale.exp().clamp(max=100.0)
+        pairs = torch.arange(len(scores), device=scores.device)
+        return (F.cross_entropy(scores, pairs) + F.cross_entropy(scores.mT, pairs)) / 2
+
+
+def _one_of(tokens: Tensor, chance: Tensor) -> Tensor:
+    """One of the K captions of each example, int64 (B, K, L) → (B, L), by uniform numbers (B,)."""
+    return tokens[torch.arange(len(tokens)), (chance * tokens.shape[1]).long()]
+
+
 def words_of(text: str) -> list[str]:
     """The words of a text in small letters, hyphens within a word kept.
 
@@ -304,7 +372,7 @@ class TextNet(nn.Module):
 class TextToImage(nn.Module):
     r"""The whole system: pictures ↔ latents, words → tokens, and a `Denoiser` of latents that is told the tokens.
 
-    The autoencoder is frozen; text encoder and U-Net learn.
+    The autoencoder is frozen; the U-Net learns, and the text encoder too, unless it comes frozen.
 
     Args:
         vae: the autoencoder, with its scaling factor.
@@ -429,8 +497,7 @@ class TextToImage(nn.Module):
         """
         require(tokens, "tokens", shape=f"{len(latents)} K L", dtype="int")
         hide, which = chance.unbind(1)
-        told = tokens[torch.arange(len(tokens)), (which * tokens.shape[1]).long()]
-        told = torch.where((hide < self.denoiser.unconditional)[:, None], self.empty, told)
+        told = torch.where((hide < self.denoiser.unconditional)[:, None], self.empty, _one_of(tokens, which))
         return self.denoiser.errors(latents, t, noise, told).mean()
 
     @torch.no_grad()

@@ -19,7 +19,7 @@ from dgm.data.toon import LANGUAGES
 from dgm.diffusion.latent_diffusion import TextToImage, encode, text_encoder, tokenizer, unet, words_of
 from dgm.metrics.samples import compare
 from dgm.nn.classifier import Classifier
-from dgm.recipes import kl_autoencoder, toon_classifier
+from dgm.recipes import kl_autoencoder, toon_classifier, toon_clip
 from dgm.recipes._shared import keep
 from dgm.training import cosine, fit
 
@@ -35,31 +35,20 @@ BEARD, SKIN = (list(TOON_ATTRIBUTES).index(name) for name in ("beard", "skin"))
 
 
 def build(captions: Sequence[str] | None = None) -> TextToImage:
-    """The system with the trained autoencoder; text encoder and U-Net not trained.
+    """The system with the trained autoencoder; the U-Net not trained.
 
     Args:
-        captions: what the tokenizer learns from and the words that will be known; those of the toon heads if not given.
+        captions: what the tokenizer and the text encoder learn from, together with the U-Net, and the words that will
+            be known. Without, they are those of the toon heads, and the text encoder is CLIP's: it is frozen.
     """
     if captions is None:
-        captions = [caption for several in told(toon_attributes("train")) for caption in several]
-    tokens = tokenizer(captions, size=1_024)
+        captions = [caption for several in toon_clip.captions(toon_attributes("train")) for caption in several]
+        tokens, encoder = toon_clip.reader(), toon_clip.load().text_encoder
+    else:
+        tokens = tokenizer(captions, size=toon_clip.SIZE)
+        encoder = text_encoder(tokens)
     known = {word for caption in captions for word in words_of(caption)}
-    return TextToImage(kl_autoencoder.load(), text_encoder(tokens), tokens, unet(**NET), known=known)
-
-
-def told(attributes: Tensor, seed: int = 0) -> list[list[str]]:
-    """Eight captions of each avatar: in each language one that says all, and three in turned order with parts left out.
-
-    A part is left out with chance 1/4, so that short prompts are known too.
-    """
-    chance = torch.Generator().manual_seed(seed)
-    columns = []
-    for language in LANGUAGES:
-        columns.append(toon_caption(attributes, language))
-        for turn in range(3):
-            parts = torch.rand(len(attributes), 4, generator=chance) < 0.75
-            columns.append(toon_caption(attributes, language, told=parts, turn=turn))
-    return [list(row) for row in zip(*columns, strict=True)]
+    return TextToImage(kl_autoencoder.load(), encoder, tokens, unet(**NET), known=known)
 
 
 def examples(system: TextToImage, images: Tensor, captions: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:
@@ -70,7 +59,7 @@ def examples(system: TextToImage, images: Tensor, captions: Sequence[Sequence[st
 
 def train(
     *,
-    steps: int = 3_400,
+    steps: int = 4_500,
     seed: int = 0,
     folder: Path | None = None,
     pretrained: str | None = None,
@@ -98,7 +87,7 @@ def train(
         system = system or build()
         few = slice(None if steps >= 1_000 else 64)  # a trial sees few
         (images, attributes), (held, seen) = ((x[few], y[few]) for x, y in map(toon_heads, ("train", "validation")))
-        captions, validation = told(attributes), examples(system, held, told(seen))
+        captions, validation = toon_clip.captions(attributes), examples(system, held, toon_clip.captions(seen))
     else:
         images, captions, validation = *pictures(data, system, skip), None
         system = system or build([caption for several in captions for caption in several])

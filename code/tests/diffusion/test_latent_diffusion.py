@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dgm.diffusion.ddpm import Cosine, even_times
 from dgm.diffusion.latent_diffusion import (
+    Contrast,
     TextNet,
     TextToImage,
     autoencoder,
@@ -296,6 +297,61 @@ def test_the_autoencoder_is_frozen_and_the_rest_learns():
     for part in (made.unet, made.text_encoder):
         silent = [name for name, parameter in part.named_parameters() if parameter.grad is None]
         assert not silent
+
+
+# --- the contrast of text and pictures ------------------------------------------------------------------------------
+
+
+def contrast() -> Contrast:
+    return Contrast(text_encoder(words(), width=16, heads=2), 4, 8, width=6)
+
+
+def test_the_contrast_by_hand():
+    model, z = contrast(), noise(4, 5)
+    tokens = system().tokens([*PROMPTS, *CAPTIONS[:6]]).unflatten(0, (4, 2))
+    chance = torch.tensor([0.1, 0.9, 0.4, 0.6])
+    with torch.no_grad():
+        u, w = model.pictures(z), model.texts(tokens[range(4), [0, 1, 0, 1]])
+        assert torch.allclose(u.norm(dim=1), torch.ones(4))
+        assert torch.allclose(w.norm(dim=1), torch.ones(4))
+        loss, scale = 0.0, 1 / 0.07
+        for i in range(4):
+            fits = [math.exp(scale * float(u[i] @ w[j])) for j in range(4)]
+            fitted = [math.exp(scale * float(u[j] @ w[i])) for j in range(4)]
+            loss -= (math.log(fits[i] / sum(fits)) + math.log(fitted[i] / sum(fitted))) / 8
+        assert model.loss(z, tokens, chance).item() == pytest.approx(loss, rel=1e-4)
+
+
+def test_who_cannot_tell_pays_the_logarithm_of_the_batch():
+    model = contrast()
+    torch.nn.init.zeros_(model.of_picture[-1].weight)  # every picture the same
+    tokens = system().tokens([PROMPTS[0]] * 5)[:, None]  # every text the same
+    assert model.loss(noise(5), tokens, torch.rand(5)).item() == pytest.approx(math.log(5), abs=1e-6)
+
+
+def test_a_text_is_read_at_its_end_and_everything_learns():
+    model = contrast()
+    tokens = system().tokens([*PROMPTS, CAPTIONS[0]])
+    end = (tokens == words().eos_token_id).int().argmax(1)
+    states = model.text_encoder(tokens).last_hidden_state[range(3), end]
+    wanted = torch.nn.functional.normalize(model.of_text(states), dim=-1)
+    assert torch.allclose(model.texts(tokens), wanted, atol=1e-6)
+    model.loss(noise(3), tokens[:, None], model.draws(3)).backward()
+    assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+
+
+def test_the_contrast_learns_a_word_of_few_pixels():
+    """Pictures that differ in one number among 256: the word for it is told apart after a few steps."""
+    model = contrast()
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    tokens = system().tokens(["a person with short hair, smiling", "a person with short hair, sad"])[:, None]
+    z = torch.zeros(2, 4, 8, 8)
+    z[1, 0, 6, 3] = 1.0
+    for _ in range(60):
+        optimizer.zero_grad()
+        model.loss(z, tokens, torch.rand(2)).backward()
+        optimizer.step()
+    assert model.loss(z, tokens, torch.rand(2)) < 0.05
 
 
 # --- prompts -------------------------------------------------------------------------------------------------------

@@ -182,6 +182,7 @@ VERIFY = 'verify("eq-draft-square", square_of_sum(a, b), a**2 + 2 * a * b + b**2
         (TEXT, VERIFY, f"{VERIFY}\nimport sys; print('careful', file=sys.stderr)", "the cell wrote to stderr: careful"),
         (TEXT, "## Live", "See {eq}`eq-draft-cube`.\n\n## Live", "eq-draft-cube"),
         (TEXT, "## Live", "See {doc}`/gone`.\n\n## Live", "gone"),
+        (TEXT, "tickets: []", "tickets: [99]", "claims ticket 99, which tickets.yml does not know"),
         (
             TEXT,
             "_ = torch.manual_seed(0)",
