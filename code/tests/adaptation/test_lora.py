@@ -612,3 +612,17 @@ def test_matrices_that_cannot_be():
             call(torch.zeros(2, 3), 3)
         with pytest.raises(ValueError, match="rank: expected at least 1, came 0"):
             call(torch.zeros(2, 3), 0)
+
+
+# --- the study ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_hand_of_real_pictures_is_known():
+    """What the study calls "by the new hand" names the artist of every real picture."""
+    from dgm.data import toon_heads
+    from dgm.recipes import lora, text_to_image
+
+    system = text_to_image.load()
+    assert lora.hand(system, toon_heads("test", lora.STYLE).images[:40]) == 1.0
+    assert lora.hand(system, toon_heads("test").images[:40]) == 0.0
