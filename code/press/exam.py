@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 
-from bs4 import BeautifulSoup, Tag
+from bs4 import BeautifulSoup, SoupStrainer, Tag
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
@@ -245,7 +245,10 @@ def finish(out: Path) -> None:
         place = soup.select_one(".dgm-figure-of")
         source = out / f"{where[each.figure].name}.html" if each.figure in where else None
         if place is not None and source is not None and source != path and source.is_file():
-            place.append(figure(BeautifulSoup(source.read_text("utf8"), "html.parser"), str(each.figure)))
+            only = SoupStrainer("figure", id=str(each.figure))  # a chapter is long
+            place.append(
+                figure(BeautifulSoup(source.read_text("utf8"), "html.parser", parse_only=only), str(each.figure))
+            )
         path.write_text(str(soup), "utf8")
 
 
