@@ -22,8 +22,7 @@ import yaml
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from press import execute, homework, lint, notebooks, tickets
-from press import path as ways
+from press import execute, lint, notebooks
 from press.chapters import Page, chapters
 from press.house import (
     BOOK,
@@ -70,7 +69,7 @@ def _build(only: str | None, workers: int | None) -> None:
         if only is None and up_to_date(inputs):
             console.print(f"nothing changed: {SITE.relative_to(ROOT)}/index.html is up to date")
             return
-        if only is None and (lacking := [*map(str, [*tickets.problems(), *ways.problems(), *homework.problems()])]):
+        if only is None and (lacking := [str(problem) for problem in lint.course()]):
             raise PressError("\n".join(lacking))
         store = Store()
         asked = chapters(only)

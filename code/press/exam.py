@@ -29,10 +29,7 @@ class MystDirective(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """The nodes of what it writes."""
         self.env.note_dependency(str(SOURCE))
-        holder = nodes.container()
-        text = "\n".join(self.lines())
-        self.state.nested_parse(StringList(text.splitlines(), source=self.env.docname), self.content_offset, holder)
-        return list(holder.children)
+        return parsed(self, "\n".join(self.lines()))
 
 
 class LanguageDirective(MystDirective):
@@ -202,9 +199,8 @@ class MockDirective(SphinxDirective):
 def parsed(directive: SphinxDirective, text: str) -> list[nodes.Node]:
     """Nodes of a text in MyST."""
     holder = nodes.container()
-    directive.state.nested_parse(
-        StringList(text.splitlines(), source=directive.env.docname), directive.content_offset, holder
-    )
+    lines = StringList(text.strip().splitlines(), source=directive.env.docname)
+    directive.state.nested_parse(lines, directive.content_offset, holder)
     return list(holder.children)
 
 

@@ -43,9 +43,7 @@ def lint(only: str | None = None) -> list[Problem]:
             *notation_page(),
             *addresses(),
             *sources(BOOK / "references"),
-            *tickets.problems(),
-            *ways.problems(),
-            *homework.problems(),
+            *course(),
         ]
         found += [problem for page in pages() for problem in quiz.problems(page)]
     store = Store()
@@ -65,6 +63,11 @@ def lint(only: str | None = None) -> list[Problem]:
         if record is not None:
             found += outputs(page, record)
     return list(dict.fromkeys(found))
+
+
+def course() -> list[Problem]:
+    """What is wrong with the exam, the ways through the book and the homework; it stops a build, too."""
+    return [*tickets.problems(), *ways.problems(), *homework.problems()]
 
 
 def binding(page: Page, record: dict[str, Any]) -> list[Problem]:

@@ -26,10 +26,10 @@ from typing import Any
 
 import yaml
 from docutils import nodes
-from docutils.statemachine import StringList
 from sphinx.util.docutils import SphinxDirective
 
 from press.chapters import Page
+from press.exam import parsed, raw
 from press.house import PressError, Problem
 
 KINDS = ("choice", "several", "number", "order")
@@ -118,45 +118,36 @@ class QuizDirective(SphinxDirective):
         name = f"quiz-{self.env.new_serialno('quiz') + 1}"
         about = f' data-answer="{quiz.answer}" data-within="{quiz.within}"' if quiz.kind == "number" else ""
         found = [
-            _raw(f'<form class="dgm-quiz" id="{name}" data-kind="{quiz.kind}"{about} aria-labelledby="{name}-ask">'),
-            _raw(f'<div class="dgm-ask" id="{name}-ask">'),
-            *self._set(quiz.ask),
-            _raw("</div>"),
+            raw(f'<form class="dgm-quiz" id="{name}" data-kind="{quiz.kind}"{about} aria-labelledby="{name}-ask">'),
+            raw(f'<div class="dgm-ask" id="{name}-ask">'),
+            *parsed(self, quiz.ask),
+            raw("</div>"),
         ]
         put = {"choice": self._options, "several": self._options, "number": self._number, "order": self._steps}
         found += put[quiz.kind](quiz, name)
-        return [*found, _raw("</form>")]
-
-    def _set(self, text: str) -> list[nodes.Node]:
-        holder = nodes.container()
-        self.state.nested_parse(
-            StringList(text.strip().splitlines(), source=self.env.docname), self.content_offset, holder
-        )
-        return list(holder.children)
+        return [*found, raw("</form>")]
 
     def _options(self, quiz: Quiz, name: str) -> Iterator[nodes.Node]:
         kind = "radio" if quiz.kind == "choice" else "checkbox"
-        yield _raw('<ol class="dgm-options" type="A">')
+        yield raw('<ol class="dgm-options" type="A">')
         for text, right, _ in quiz.options:
             mark = ' data-right=""' if right else ""
-            yield _raw(f'<li{mark}><label><input type="{kind}" name="{name}"><span>')
-            yield from self._set(text)
-            yield _raw("</span></label></li>")
-        yield _raw("</ol>")
-        yield _raw(ANSWER.format(open="<ol type='A'>"))
+            yield raw(f'<li{mark}><label><input type="{kind}" name="{name}"><span>')
+            yield from parsed(self, text)
+            yield raw("</span></label></li>")
+        yield raw("</ol>")
+        yield raw(ANSWER.format(open="<ol type='A'>"))
         for _, right, because in quiz.options:
-            yield _raw(f"<li><b>{'Right.' if right else 'Wrong.'}</b> ")
-            yield from self._set(because)
-            yield _raw("</li>")
-        yield _raw("</ol></details>")
+            yield raw(f"<li><b>{'Right.' if right else 'Wrong.'}</b> ")
+            yield from parsed(self, because)
+            yield raw("</li>")
+        yield raw("</ol></details>")
 
     def _number(self, quiz: Quiz, name: str) -> Iterator[nodes.Node]:
-        yield _raw(
-            f'<p><label>Your number: <input type="text" inputmode="decimal" name="{name}" size="10"></label></p>'
-        )
-        yield _raw(ANSWER.format(open=f"<p><b>{quiz.answer:g}</b> (within {quiz.within:g})</p>"))
-        yield from self._set(quiz.because)
-        yield _raw("</details>")
+        yield raw(f'<p><label>Your number: <input type="text" inputmode="decimal" name="{name}" size="10"></label></p>')
+        yield raw(ANSWER.format(open=f"<p><b>{quiz.answer:g}</b> (within {quiz.within:g})</p>"))
+        yield from parsed(self, quiz.because)
+        yield raw("</details>")
 
     def _steps(self, quiz: Quiz, name: str) -> Iterator[nodes.Node]:
         del name
@@ -164,27 +155,23 @@ class QuizDirective(SphinxDirective):
         chance = random.Random(quiz.ask)  # the same at every build
         while mixed == list(enumerate(quiz.steps)):
             chance.shuffle(mixed)
-        yield _raw('<ol class="dgm-steps">')
+        yield raw('<ol class="dgm-steps">')
         for place, step in mixed:
-            yield _raw(f'<li data-place="{place}"><span>')
-            yield from self._set(step)
-            yield _raw("</span></li>")
-        yield _raw("</ol>")
-        yield _raw(ANSWER.format(open="<ol>"))
+            yield raw(f'<li data-place="{place}"><span>')
+            yield from parsed(self, step)
+            yield raw("</span></li>")
+        yield raw("</ol>")
+        yield raw(ANSWER.format(open="<ol>"))
         for step in quiz.steps:
-            yield _raw("<li>")
-            yield from self._set(step)
-            yield _raw("</li>")
-        yield _raw("</ol>")
-        yield from self._set(quiz.because)
-        yield _raw("</details>")
+            yield raw("<li>")
+            yield from parsed(self, step)
+            yield raw("</li>")
+        yield raw("</ol>")
+        yield from parsed(self, quiz.because)
+        yield raw("</details>")
 
 
 ANSWER = '<details class="dgm-answer"><summary>Answer</summary>{open}'
-
-
-def _raw(html: str) -> nodes.raw:
-    return nodes.raw("", html, format="html")
 
 
 def plain(kind: str, body: str) -> list[str]:

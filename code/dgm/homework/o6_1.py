@@ -54,7 +54,10 @@ def _logits(seed: int, n: int) -> Tensor:
 
 def _means(real: Tensor, fake: Tensor) -> tuple[float, float, float]:
     """The mean of log D at data, of log(1 − D) and of log D at samples."""
-    D = lambda t: 1 / (1 + math.exp(-t))  # noqa: E731
+
+    def D(t: float) -> float:
+        return 1 / (1 + math.exp(-t))
+
     real_, fake_ = real.flatten().tolist(), fake.flatten().tolist()
     columns = ([math.log(D(t)) for t in real_], [math.log(1 - D(t)) for t in fake_], [math.log(D(t)) for t in fake_])
     log_real, log_not, log_fake = (sum(column) / len(column) for column in columns)

@@ -214,7 +214,7 @@ class _Descent(torch.optim.SGD):
         super().__init__(net.parameters(), lr=0.1)
         self.net = net
 
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # no closure is ever given
         weight, gradient = self.net.weight.detach().clone(), self.net.weight.grad
         gradient = torch.zeros_like(weight) if gradient is None else gradient.clone()
         self.net.log.append((f"{self.net.name} step", (weight, gradient)))

@@ -53,14 +53,7 @@
     } catch {}
   }
 
-  const make = (tag, text, parent, press) => {
-    const made = document.createElement(tag);
-    if (text) made.textContent = text;
-    if (press) made.addEventListener("click", press);
-    if (tag === "button") made.type = "button";
-    parent?.append(made);
-    return made;
-  };
+  const make = window.dgmMake;
 
   function deal() {
     const language = document.documentElement.dataset.dgmLanguage ?? "en";

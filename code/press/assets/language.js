@@ -31,6 +31,15 @@
     button.addEventListener("click", () => choose(language));
     box.append(button);
   }
+  // An element with its text, put into another, with what pressing it does.
+  window.dgmMake = (tag, text, parent, press) => {
+    const made = document.createElement(tag);
+    if (text) made.textContent = text;
+    if (press) made.addEventListener("click", press);
+    if (tag === "button") made.type = "button";
+    parent?.append(made);
+    return made;
+  };
   // MathJax sets one thing after the other: a second call while the first still loads an extension would spoil both.
   let line = Promise.resolve();
   window.dgmTypeset = (element) => {

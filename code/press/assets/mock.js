@@ -21,20 +21,14 @@
       grade: (n) => ["1: начните с ответов на одну минуту", "2: слова есть, причин нет", "3: сдано", "4: хорошо", "5: отлично"][n - 1],
     },
   };
-  // The share of points that earns a mark: 5 from 88 %, 4 from 71 %, 3 from 60 %, 2 from 30 % (the course's scale of 110).
+  // The share of points that earns a mark, after the course's scale of 110: 5 above 88 (A), 4 above 71 (B, C), 3 from
+  // 60 (D, E); below it, 2 from a quarter on is ours.
   const mark = (share) => (share > 0.8 ? 5 : share > 0.645 ? 4 : share >= 0.545 ? 3 : share >= 0.25 ? 2 : 1);
 
   const home = document.querySelector(".dgm-mock");
   const all = [...home.querySelectorAll("template")];
   const numbers = [...new Set(all.map((each) => each.dataset.ticket))];
-  const make = (tag, text, parent, press) => {
-    const made = document.createElement(tag);
-    if (text) made.textContent = text;
-    if (press) made.addEventListener("click", press);
-    if (tag === "button") made.type = "button";
-    parent?.append(made);
-    return made;
-  };
+  const make = window.dgmMake;
   const board = make("section", "", home);
   board.className = "dgm-board";
   board.setAttribute("aria-label", "Mock exam · Пробный экзамен");
